@@ -1,0 +1,45 @@
+/*
+ * process.h: child processes with pipes, ended by pid and reaped by pidfd.
+ *
+ * A child is started by posix_spawn (the engine may live in a process with threads) as the leader of a process group of
+ * its own, with standard input, output and error as pipes of ours and no other descriptor of ours. Threads: one at a
+ * time per child.
+ */
+#ifndef QN_OS_PROCESS_H
+#define QN_OS_PROCESS_H
+
+#include "base/status.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct qn_process {
+    pid_t pid;                          /* 0: none */
+    int pid_fd;                         /* -1: none */
+    int stdin_fd, stdout_fd, stderr_fd; /* our ends; -1 once closed */
+};
+#define QN_PROCESS_INIT                                                                                                \
+    {                                                                                                                  \
+        .pid = 0, .pid_fd = -1, .stdin_fd = -1, .stdout_fd = -1, .stderr_fd = -1                                       \
+    }
+
+struct qn_exit {
+    bool exited; /* else ended by a signal */
+    int code;    /* exit status or signal number */
+};
+
+/* Start argv[0], looked up on PATH. `environment` NULL: that of this process. A program that cannot be started is
+ * QN_ERR_IO naming it. */
+enum qn_status qn_process_start(const char *const *argv, const char *const *environment, struct qn_process *out,
+                                struct qn_error *err) QN_MUST_CHECK;
+
+/* Wait for the end until the deadline (QN_ERR_TIMEOUT); *out says how it ended. */
+enum qn_status qn_process_wait(struct qn_process *process, int64_t deadline, struct qn_exit *out,
+                               struct qn_error *err) QN_MUST_CHECK;
+
+/* Close our pipe ends, SIGTERM to the group, SIGKILL after `grace_ms`, reap. Nothing is left. Safe on one that has
+ * ended or never started. */
+void qn_process_end(struct qn_process *process, int64_t grace_ms);
+
+#endif
