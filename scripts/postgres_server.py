@@ -23,6 +23,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
@@ -94,6 +96,7 @@ class PostgresServer:
         }
         self.folder = Path()
         self.port = 0
+        self.databases = 0
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -166,7 +169,9 @@ class PostgresServer:
                     stderr=log, cwd=self.folder, env={"LC_ALL": "C.UTF-8"}, preexec_fn=die_with_parent,
                 )
             self._wait_until_ready(programs)
-            self._make_roles(programs)
+            for role in ("scram superuser", "tls_only"):
+                name, *rights = role.split()
+                self.execute(f"create role {name} login {' '.join(rights)} password '{PASSWORD}'")
         except BaseException:
             self.stop()
             raise
@@ -180,10 +185,21 @@ class PostgresServer:
                 raise RuntimeError("PostgreSQL did not start:\n" + (self.folder / "log.txt").read_text(errors="replace"))
             time.sleep(0.02)  # pg_isready is the event to wait for; it has no waiting form
 
-    def _make_roles(self, programs: Path) -> None:
-        sql = f"create role scram login superuser password '{PASSWORD}'; create role tls_only login password '{PASSWORD}'"
-        self._run(programs / "psql", "-X", "-q", "-h", self.folder, "-p", str(self.port), "-U", "qanat", "-d",
-                  "postgres", "-c", sql)
+    @contextmanager
+    def new_database(self) -> Iterator[str]:
+        """An empty database, dropped at the end with whatever is still connected to it; yields its URI."""
+        self.databases += 1
+        name = f"test_{self.databases}"
+        self.execute(f"create database {name} template template0")
+        try:
+            yield self.uri.replace("/postgres?", f"/{name}?")
+        finally:
+            self.execute(f"drop database {name} with (force)")
+
+    def execute(self, sql: str) -> None:
+        """Run one statement in the database `postgres`, through psql: independent of what is under test."""
+        self._run(binary_folder() / "psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-h", self.folder, "-p", str(self.port),
+                  "-U", "qanat", "-d", "postgres", "-c", sql)
 
     def stop(self) -> None:
         if self.process is not None:
