@@ -42,7 +42,7 @@ SOURCES = {
     ),
 }
 
-STAND_IN_BACKEND = '''
+STAND_IN_BACKEND = """
 from pathlib import Path
 
 def prepare_metadata_for_build_wheel(metadata_directory, config_settings=None):
@@ -56,7 +56,7 @@ def prepare_metadata_for_build_wheel(metadata_directory, config_settings=None):
 
 def get_requires_for_build_wheel(config_settings=None):
     return []
-'''
+"""
 
 
 def digest(path: Path) -> str:

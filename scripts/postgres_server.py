@@ -109,7 +109,9 @@ class PostgresServer:
         """The certificate authority that signed the server's certificate (for localhost and 127.0.0.1)."""
         return self.folder / "authority.crt"
 
-    def tcp_uri(self, user: str = "scram", password: str | None = PASSWORD, host: str = "127.0.0.1", **query: str) -> str:
+    def tcp_uri(
+        self, user: str = "scram", password: str | None = PASSWORD, host: str = "127.0.0.1", **query: str
+    ) -> str:
         from urllib.parse import quote, urlencode
 
         secret = "" if password is None else ":" + quote(password, safe="")
@@ -119,8 +121,14 @@ class PostgresServer:
     def _run(self, *command: str | Path) -> None:
         user = unprivileged_user()
         done = subprocess.run(
-            [str(part) for part in command], user=user, group=user and pwd.getpwnam(user).pw_gid, cwd=self.folder,
-            env={"PATH": os.environ.get("PATH", ""), "LC_ALL": "C.UTF-8"}, capture_output=True, text=True, check=False,
+            [str(part) for part in command],
+            user=user,
+            group=user and pwd.getpwnam(user).pw_gid,
+            cwd=self.folder,
+            env={"PATH": os.environ.get("PATH", ""), "LC_ALL": "C.UTF-8"},
+            capture_output=True,
+            text=True,
+            check=False,
         )
         if done.returncode != 0:
             raise RuntimeError(f"{command[0]} failed:\n{done.stdout}{done.stderr}")
@@ -132,11 +140,39 @@ class PostgresServer:
         names = "subjectAltName=DNS:localhost,IP:127.0.0.1\n"
         (self.folder / "names.txt").write_text(names, encoding="ascii")
         key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
-        self._run(openssl, "req", "-x509", *key, "-keyout", "authority.key", "-out", "authority.crt", "-days", "2",
-                  "-subj", "/CN=qanat test authority")
+        self._run(
+            openssl,
+            "req",
+            "-x509",
+            *key,
+            "-keyout",
+            "authority.key",
+            "-out",
+            "authority.crt",
+            "-days",
+            "2",
+            "-subj",
+            "/CN=qanat test authority",
+        )
         self._run(openssl, "req", *key, "-keyout", "server.key", "-out", "server.csr", "-subj", "/CN=localhost")
-        self._run(openssl, "x509", "-req", "-in", "server.csr", "-CA", "authority.crt", "-CAkey", "authority.key",
-                  "-CAcreateserial", "-out", "server.crt", "-days", "2", "-extfile", "names.txt")
+        self._run(
+            openssl,
+            "x509",
+            "-req",
+            "-in",
+            "server.csr",
+            "-CA",
+            "authority.crt",
+            "-CAkey",
+            "authority.key",
+            "-CAcreateserial",
+            "-out",
+            "server.crt",
+            "-days",
+            "2",
+            "-extfile",
+            "names.txt",
+        )
         (self.folder / "server.key").chmod(0o600)
 
     def start(self) -> None:
@@ -149,15 +185,30 @@ class PostgresServer:
                 os.chown(self.folder, account.pw_uid, account.pw_gid)
             self.folder.chmod(0o755)
             data = self.folder / "data"
-            self._run(programs / "initdb", "-D", data, "-U", "qanat", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8",
-                      "--no-sync")
+            self._run(
+                programs / "initdb",
+                "-D",
+                data,
+                "-U",
+                "qanat",
+                "-A",
+                "trust",
+                "-E",
+                "UTF8",
+                "--locale=C.UTF-8",
+                "--no-sync",
+            )
             self._make_certificates()
             (data / "pg_hba.conf").write_text(HBA, encoding="ascii")
             self.port = free_port()
             settings = {
-                **self.settings, "port": str(self.port), "listen_addresses": "127.0.0.1",
-                "unix_socket_directories": str(self.folder), "ssl": "on",
-                "ssl_cert_file": str(self.folder / "server.crt"), "ssl_key_file": str(self.folder / "server.key"),
+                **self.settings,
+                "port": str(self.port),
+                "listen_addresses": "127.0.0.1",
+                "unix_socket_directories": str(self.folder),
+                "ssl": "on",
+                "ssl_cert_file": str(self.folder / "server.crt"),
+                "ssl_key_file": str(self.folder / "server.key"),
                 "ssl_ca_file": str(self.authority),
             }
             command = [str(programs / "postgres"), "-D", str(data)]
@@ -165,8 +216,15 @@ class PostgresServer:
                 command += ["-c", f"{name}={value}"]
             with (self.folder / "log.txt").open("wb") as log:
                 self.process = subprocess.Popen(
-                    command, user=user, group=user and pwd.getpwnam(user).pw_gid, stdin=subprocess.DEVNULL, stdout=log,
-                    stderr=log, cwd=self.folder, env={"LC_ALL": "C.UTF-8"}, preexec_fn=die_with_parent,
+                    command,
+                    user=user,
+                    group=user and pwd.getpwnam(user).pw_gid,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    cwd=self.folder,
+                    env={"LC_ALL": "C.UTF-8"},
+                    preexec_fn=die_with_parent,
                 )
             self._wait_until_ready(programs)
             for role in ("scram superuser", "tls_only"):
@@ -182,7 +240,9 @@ class PostgresServer:
         ready = [str(programs / "pg_isready"), "-q", "-h", str(self.folder), "-p", str(self.port), "-U", "qanat"]
         while subprocess.run(ready, check=False).returncode != 0:
             if self.process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError("PostgreSQL did not start:\n" + (self.folder / "log.txt").read_text(errors="replace"))
+                raise RuntimeError(
+                    "PostgreSQL did not start:\n" + (self.folder / "log.txt").read_text(errors="replace")
+                )
             time.sleep(0.02)  # pg_isready is the event to wait for; it has no waiting form
 
     @contextmanager
@@ -198,8 +258,23 @@ class PostgresServer:
 
     def execute(self, sql: str) -> None:
         """Run one statement in the database `postgres`, through psql: independent of what is under test."""
-        self._run(binary_folder() / "psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-h", self.folder, "-p", str(self.port),
-                  "-U", "qanat", "-d", "postgres", "-c", sql)
+        self._run(
+            binary_folder() / "psql",
+            "-X",
+            "-q",
+            "-v",
+            "ON_ERROR_STOP=1",
+            "-h",
+            self.folder,
+            "-p",
+            str(self.port),
+            "-U",
+            "qanat",
+            "-d",
+            "postgres",
+            "-c",
+            sql,
+        )
 
     def stop(self) -> None:
         if self.process is not None:
@@ -218,7 +293,9 @@ class PostgresServer:
         self.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.stop()
 
 
