@@ -14,7 +14,8 @@ enum qn_status qn_file_read(int folder_fd, const char *path, size_t limit, struc
                             struct qn_error *err) QN_MUST_CHECK;
 
 /* Write a temporary file beside `path`, fsync it, rename it over `path` and fsync the folder. On failure the old file is
- * untouched and the temporary one is gone. folder_fd may be AT_FDCWD. */
+ * untouched and the temporary one is gone; only where the last fsync, that of the folder, fails, the new file is in
+ * place, whole, but may not outlast a power cut. `mode` is subject to the umask. folder_fd may be AT_FDCWD. */
 enum qn_status qn_file_replace(int folder_fd, const char *path, const void *bytes, size_t size, unsigned mode,
                                struct qn_error *err) QN_MUST_CHECK;
 

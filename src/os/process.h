@@ -16,12 +16,13 @@
 
 struct qn_process {
     pid_t pid;                          /* 0: none */
+    pid_t owner;                        /* the process that started it: nobody else signals or reaps it */
     int pid_fd;                         /* -1: none */
     int stdin_fd, stdout_fd, stderr_fd; /* our ends; -1 once closed */
 };
 #define QN_PROCESS_INIT                                                                                                \
     {                                                                                                                  \
-        .pid = 0, .pid_fd = -1, .stdin_fd = -1, .stdout_fd = -1, .stderr_fd = -1                                       \
+        .pid = 0, .owner = 0, .pid_fd = -1, .stdin_fd = -1, .stdout_fd = -1, .stderr_fd = -1                           \
     }
 
 struct qn_exit {
@@ -34,12 +35,14 @@ struct qn_exit {
 enum qn_status qn_process_start(const char *const *argv, const char *const *environment, struct qn_process *out,
                                 struct qn_error *err) QN_MUST_CHECK;
 
-/* Wait for the end until the deadline (QN_ERR_TIMEOUT); *out says how it ended. */
+/* Wait for the end until the deadline (QN_ERR_TIMEOUT); *out says how it ended. The child stays to be reaped by
+ * qn_process_end, so that its pid and group keep their meaning; waiting again gives the same answer. */
 enum qn_status qn_process_wait(struct qn_process *process, int64_t deadline, struct qn_exit *out,
                                struct qn_error *err) QN_MUST_CHECK;
 
-/* Close our pipe ends, SIGTERM to the group, SIGKILL after `grace_ms`, reap. Nothing is left. Safe on one that has
- * ended or never started. */
+/* Close our pipe ends, SIGTERM to the group, SIGKILL to what is left of it once the child has ended or `grace_ms` (0: at
+ * once) have passed, reap. Nothing is left. Safe on one that has ended or never started; in another process than that
+ * which started it (after a fork) only descriptors are closed. Not interrupted. */
 void qn_process_end(struct qn_process *process, int64_t grace_ms);
 
 #endif

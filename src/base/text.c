@@ -1,0 +1,61 @@
+/*
+ * text.c: comparisons and small values in text, by ASCII rules. Threads: no state.
+ */
+#include "base/text.h"
+
+bool qn_text_equal_nocase(const char *a, const char *b)
+{
+    while (*a != '\0' && qn_ascii_lower(*a) == qn_ascii_lower(*b)) {
+        a++;
+        b++;
+    }
+    return qn_ascii_lower(*a) == qn_ascii_lower(*b);
+}
+
+bool qn_text_starts_nocase(const char *text, const char *prefix)
+{
+    while (*prefix != '\0' && qn_ascii_lower(*text) == qn_ascii_lower(*prefix)) {
+        text++;
+        prefix++;
+    }
+    return *prefix == '\0';
+}
+
+bool qn_text_to_bool(const char *text, bool *out)
+{
+    static const char *const words[][2] = { { "false", "true" }, { "no", "yes" }, { "off", "on" }, { "0", "1" } };
+    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
+        for (int truth = 0; truth < 2; truth++) {
+            if (qn_text_equal_nocase(text, words[i][truth])) {
+                *out = truth != 0;
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+bool qn_text_to_int64(const char *text, long long low, long long high, long long *out)
+{
+    bool negative = *text == '-';
+    if (*text == '-' || *text == '+') {
+        text++;
+    }
+    if (!qn_ascii_digit(*text)) {
+        return false;
+    }
+    long long value = 0;
+    for (; qn_ascii_digit(*text); text++) {
+        int digit = *text - '0';
+        /* Towards the sign, so that the smallest number fits too. */
+        if (__builtin_mul_overflow(value, 10, &value) ||
+            __builtin_add_overflow(value, negative ? -digit : digit, &value)) {
+            return false;
+        }
+    }
+    if (*text != '\0' || value < low || value > high) {
+        return false;
+    }
+    *out = value;
+    return true;
+}

@@ -1,0 +1,224 @@
+/*
+ * process.c: child processes.
+ *
+ * A child that has ended stays a zombie until qn_process_end has killed the rest of its group: as long as it is there,
+ * neither its pid nor its group's can mean anything else. Only our own child is waited for, by its pidfd. Threads: one
+ * at a time per child; any number of children.
+ */
+#include "os/process.h"
+
+#include "os/clock.h"
+#include "os/poll.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+extern char **environ;
+
+#define FIRST_FREE_FD 3 /* after standard input, output and error */
+
+/* The pipes of a child; [0] is read, [1] written. */
+struct pipes {
+    int in[2];
+    int out[2];
+    int err[2];
+};
+
+static void close_fd(int *fd)
+{
+    if (*fd >= 0) {
+        (void)close(*fd);
+        *fd = -1;
+    }
+}
+
+static void close_pipes(struct pipes *pipes)
+{
+    for (int end = 0; end < 2; end++) {
+        close_fd(&pipes->in[end]);
+        close_fd(&pipes->out[end]);
+        close_fd(&pipes->err[end]);
+    }
+}
+
+/* Both ends get numbers that the child's standard descriptors do not have, even where the host has closed its own. */
+static bool open_pipe(int ends[2])
+{
+    int low[2];
+    if (pipe2(low, O_CLOEXEC) != 0) {
+        return false;
+    }
+    for (int i = 0; i < 2; i++) {
+        ends[i] = fcntl(low[i], F_DUPFD_CLOEXEC, FIRST_FREE_FD);
+    }
+    int failure = errno;
+    (void)close(low[0]);
+    (void)close(low[1]);
+    errno = failure;
+    return ends[0] >= 0 && ends[1] >= 0;
+}
+
+static int prepare_files(posix_spawn_file_actions_t *files, const struct pipes *pipes)
+{
+    int failure = posix_spawn_file_actions_adddup2(files, pipes->in[0], STDIN_FILENO);
+    if (failure == 0) {
+        failure = posix_spawn_file_actions_adddup2(files, pipes->out[1], STDOUT_FILENO);
+    }
+    if (failure == 0) {
+        failure = posix_spawn_file_actions_adddup2(files, pipes->err[1], STDERR_FILENO);
+    }
+    if (failure == 0) {
+        failure = posix_spawn_file_actions_addclosefrom_np(files, FIRST_FREE_FD);
+    }
+    return failure;
+}
+
+/* A group of its own, no signal blocked, none ignored: what the host has set up is not the child's. */
+static int prepare_attributes(posix_spawnattr_t *attributes)
+{
+    sigset_t none;
+    sigset_t all;
+    (void)sigemptyset(&none);
+    (void)sigfillset(&all);
+    int failure = posix_spawnattr_setpgroup(attributes, 0);
+    if (failure == 0) {
+        failure = posix_spawnattr_setsigmask(attributes, &none);
+    }
+    if (failure == 0) {
+        failure = posix_spawnattr_setsigdefault(attributes, &all);
+    }
+    if (failure == 0) {
+        failure = posix_spawnattr_setflags(attributes,
+                                           POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+    }
+    return failure;
+}
+
+/* 0 or an errno, that of exec among them. */
+static int spawn(const char *const *argv, const char *const *environment, const struct pipes *pipes, pid_t *pid_out)
+{
+    posix_spawn_file_actions_t files;
+    posix_spawnattr_t attributes;
+    int failure = posix_spawn_file_actions_init(&files);
+    if (failure != 0) {
+        return failure;
+    }
+    failure = posix_spawnattr_init(&attributes);
+    if (failure == 0) {
+        failure = prepare_files(&files, pipes);
+        if (failure == 0) {
+            failure = prepare_attributes(&attributes);
+        }
+        if (failure == 0) {
+            /* posix_spawn takes pointers to non-const for the sake of old callers; it changes nothing. */
+            failure = posix_spawnp(pid_out, argv[0], &files, &attributes, (char *const *)(uintptr_t)argv,
+                                   environment != NULL ? (char *const *)(uintptr_t)environment : environ);
+        }
+        (void)posix_spawnattr_destroy(&attributes);
+    }
+    (void)posix_spawn_file_actions_destroy(&files);
+    return failure;
+}
+
+/* Ours alone, and young enough that its pid cannot have been given away. */
+static void kill_unwatched(pid_t pid)
+{
+    (void)kill(-pid, SIGKILL);
+    while (waitpid(pid, NULL, 0) < 0 && errno == EINTR) {
+    }
+}
+
+enum qn_status qn_process_start(const char *const *argv, const char *const *environment, struct qn_process *out,
+                                struct qn_error *err)
+{
+    struct pipes pipes = { { -1, -1 }, { -1, -1 }, { -1, -1 } };
+    pid_t pid = 0;
+    int pid_fd = -1;
+    int failure = 0;
+    if (!open_pipe(pipes.in) || !open_pipe(pipes.out) || !open_pipe(pipes.err)) {
+        failure = errno;
+    } else {
+        failure = spawn(argv, environment, &pipes, &pid);
+    }
+    if (failure == 0) {
+        pid_fd = (int)syscall(SYS_pidfd_open, pid, 0); /* close-on-exec as it is */
+        if (pid_fd < 0) {
+            failure = errno;
+            kill_unwatched(pid);
+        }
+    }
+    if (failure != 0) {
+        close_pipes(&pipes);
+        errno = failure;
+        return qn_error_set(err, QN_ERR_IO, "starting \"%s\": %m", argv[0]);
+    }
+    *out = (struct qn_process){
+        .pid = pid,
+        .owner = getpid(),
+        .pid_fd = pid_fd,
+        .stdin_fd = pipes.in[1],
+        .stdout_fd = pipes.out[0],
+        .stderr_fd = pipes.err[0],
+    };
+    pipes.in[1] = -1;
+    pipes.out[0] = -1;
+    pipes.err[0] = -1;
+    close_pipes(&pipes);
+    return QN_OK;
+}
+
+enum qn_status qn_process_wait(struct qn_process *process, int64_t deadline, struct qn_exit *out, struct qn_error *err)
+{
+    if (process->pid == 0 || process->owner != getpid()) {
+        return qn_error_set(err, QN_ERR_CLOSED, "no child process to wait for");
+    }
+    QN_TRY(qn_poll_one(process->pid_fd, POLLIN, deadline, err));
+    siginfo_t info = { 0 };
+    if (waitid(P_PIDFD, (id_t)process->pid_fd, &info, WEXITED | WNOWAIT) != 0) {
+        return qn_error_set(err, QN_ERR_IO, "child process %ld: how it ended is lost: %m", (long)process->pid);
+    }
+    *out = (struct qn_exit){ .exited = info.si_code == CLD_EXITED, .code = info.si_status };
+    return QN_OK;
+}
+
+/* Until the child has ended or the deadline passes; true where it has ended. Asks nobody. */
+static bool wait_for_end(int pid_fd, int64_t deadline)
+{
+    for (;;) {
+        struct pollfd entry = { .fd = pid_fd, .events = POLLIN };
+        int64_t left = qn_deadline_remaining_ms(deadline);
+        int ready = poll(&entry, 1, deadline == QN_NO_DEADLINE ? -1 : (int)left);
+        if (ready > 0) {
+            return true;
+        }
+        if ((ready == 0 && left == 0) || (ready < 0 && errno != EINTR)) {
+            return false;
+        }
+    }
+}
+
+void qn_process_end(struct qn_process *process, int64_t grace_ms)
+{
+    close_fd(&process->stdin_fd);
+    close_fd(&process->stdout_fd);
+    close_fd(&process->stderr_fd);
+    if (process->pid > 0 && process->owner == getpid()) {
+        if (grace_ms > 0) {
+            (void)kill(-process->pid, SIGTERM);
+            (void)wait_for_end(process->pid_fd, qn_deadline_after_ms(grace_ms));
+        }
+        (void)kill(-process->pid, SIGKILL);
+        siginfo_t info;
+        while (waitid(P_PIDFD, (id_t)process->pid_fd, &info, WEXITED) != 0 && errno == EINTR) {
+        }
+    }
+    close_fd(&process->pid_fd);
+    *process = (struct qn_process)QN_PROCESS_INIT;
+}
