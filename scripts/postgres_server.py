@@ -27,6 +27,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 PASSWORD = "s3cret pa:ss/w@rd"
 HBA = """\
@@ -224,7 +225,7 @@ class PostgresServer:
                     stderr=log,
                     cwd=self.folder,
                     env={"LC_ALL": "C.UTF-8"},
-                    preexec_fn=die_with_parent,
+                    preexec_fn=die_with_parent,  # noqa: PLW1509  (started from the main thread, before any other)
                 )
             self._wait_until_ready(programs)
             for role in ("scram superuser", "tls_only"):
@@ -289,7 +290,7 @@ class PostgresServer:
         if self.folder != Path():
             shutil.rmtree(self.folder, ignore_errors=True)
 
-    def __enter__(self) -> PostgresServer:
+    def __enter__(self) -> Self:
         self.start()
         return self
 

@@ -13,7 +13,7 @@ packages="gcc pkg-config libpq-dev libsqlite3-dev libjansson-dev libssl-dev"
 case $purpose in
 build) requirements=requirements/build.txt ;;
 test) requirements=requirements/test.txt packages="$packages g++ libcmocka-dev postgresql openssl clang-format clang-tidy" ;;
-bench) requirements=requirements/bench.txt packages="$packages postgresql openssl" ;;
+bench) requirements=requirements/build.txt packages="$packages postgresql openssl" ;;
 fuzz) requirements=requirements/build.txt packages="$packages clang libclang-rt-dev" ;;
 *) echo "scripts/setup.sh: unknown purpose '$purpose'" >&2 && exit 2 ;;
 esac

@@ -1,0 +1,16 @@
+#!/bin/sh
+# Build qanat as a release, with the peers, into an environment of its own; build the floors; run bench/run.py with the
+# arguments given (see there).
+set -eu
+cd "$(dirname "$0")/.."
+venv=build/bench-venv
+[ -x $venv/bin/python ] || .venv/bin/python -m venv $venv
+$venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements/bench.txt
+$venv/bin/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --force-reinstall . \
+    -Csetup-args=-Dbuildtype=release -Csetup-args=-Dtests=false
+mkdir -p build/bench-floors
+for floor in floor_postgres floor_sqlite; do
+    # shellcheck disable=SC2046 # a list of flags
+    gcc -O2 -D_GNU_SOURCE "bench/c/$floor.c" -o "build/bench-floors/$floor" $(pkg-config --cflags --libs libpq sqlite3)
+done
+exec $venv/bin/python bench/run.py "$@"
