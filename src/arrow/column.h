@@ -51,8 +51,11 @@ union qn_view {
 struct qn_column {
     enum qn_layout layout;
     struct qn_type type;
-    uint32_t width;   /* bytes a value, of fixed widths and views (16) */
-    bool failed;      /* sticky: out of memory or past a limit of Arrow */
+    uint32_t width;  /* bytes a value, of fixed widths and views (16) */
+    bool failed;     /* sticky: out of memory or past a limit of Arrow */
+    bool over_limit; /* the failure was a limit, not memory */
+    int64_t failed_row;
+    char *name;       /* of the field, for errors; owned */
     int64_t length;   /* values so far */
     int64_t capacity; /* values that fit without reserve */
     int64_t null_count;
@@ -131,7 +134,8 @@ static inline void qn_column_put_bool(struct qn_column *column, bool value)
 void qn_column_put_interval(struct qn_column *column, int32_t months, int32_t days, int64_t nanos);
 
 /* Room for a value of `size` bytes in the current block of a view column, or in the bytes of an offsets column; NULL
- * (sticky failure) where there is no memory. */
+ * (sticky failure) where there is no memory. Nothing is used up: what was written there is put by qn_column_put_bytes with
+ * this very pointer (which then copies nothing that is longer than QN_VIEW_INLINE). */
 char *qn__column_bytes(struct qn_column *column, size_t size);
 
 /* A string or binary value, by copy, in whichever of the three layouts the column has. */
