@@ -1,0 +1,16 @@
+#!/bin/sh
+# The Python suite with the extension and the library built with the address and undefined-behaviour sanitizers, in an
+# environment of its own.
+set -eu
+cd "$(dirname "$0")/.."
+venv=build/asan-venv
+if [ ! -x $venv/bin/python ]; then
+    .venv/bin/python -m venv $venv
+    $venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements/test.txt
+fi
+$venv/bin/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --force-reinstall . \
+    -Csetup-args=-Db_sanitize=address,undefined -Csetup-args=-Db_lundef=false -Csetup-args=-Dtests=false \
+    -Csetup-args=-Dfaults=true
+preload="$(gcc -print-file-name=libasan.so) $(gcc -print-file-name=libubsan.so)"
+LD_PRELOAD="$preload" ASAN_OPTIONS=detect_leaks=0:abort_on_error=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
+    PYTHONMALLOC=malloc $venv/bin/python -m pytest -q -x tests/python tests/conformance tests/cli "$@"
