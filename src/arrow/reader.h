@@ -21,9 +21,11 @@ struct qn_reader {
     const uint8_t *validity;
     const uint8_t *data;       /* values, bits, views, or offsets */
     const char *bytes;         /* of offset layouts */
+    int64_t bytes_size;        /* of offset layouts; of lists the items of children[0] */
     const char *const *blocks; /* of view layouts */
+    const int64_t *block_sizes;
     int64_t n_blocks;
-    struct qn_reader *children; /* of lists, structs, maps */
+    struct qn_reader *children; /* of lists, structs, maps; of a dictionary-encoded column those of the dictionary */
     int64_t n_children;
     struct qn_reader *dictionary; /* or NULL; then `data` holds indices of type index_type */
     struct qn_type index_type;
@@ -64,6 +66,27 @@ static inline bool qn_reader_is_null(const struct qn_reader *reader, int64_t row
     return reader->validity != NULL && !((reader->validity[at >> 3] >> (at & 7)) & 1);
 }
 
+/* Stored numbers of plain columns (dictionary == NULL) by the width of their type, for loops: one load each. */
+#define QN__READER_AT(name, ctype)                                                                                     \
+    static inline ctype qn_reader_at_##name(const struct qn_reader *reader, int64_t row)                               \
+    {                                                                                                                  \
+        ctype value;                                                                                                   \
+        memcpy(&value, reader->data + (size_t)(reader->offset + row) * sizeof value, sizeof value);                    \
+        return value;                                                                                                  \
+    }
+QN__READER_AT(int8, int8_t)
+QN__READER_AT(int16, int16_t)
+QN__READER_AT(int32, int32_t)
+QN__READER_AT(int64, int64_t)
+QN__READER_AT(uint8, uint8_t)
+QN__READER_AT(uint16, uint16_t)
+QN__READER_AT(uint32, uint32_t)
+QN__READER_AT(uint64, uint64_t)
+QN__READER_AT(float32, float)
+QN__READER_AT(float64, double)
+QN__READER_AT(decimal128, qn_int128)
+#undef QN__READER_AT
+
 /* Getters for rows that are not null. Types must match as named. */
 bool qn_reader_bool(const struct qn_reader *reader, int64_t row);
 int64_t qn_reader_int64(const struct qn_reader *reader, int64_t row);   /* int8..int64, uint8..uint32, dates, times,
@@ -81,6 +104,9 @@ bool qn_reader_list(const struct qn_reader *reader, int64_t row, int64_t *first_
 /* The row's index in the children of a struct. */
 static inline int64_t qn_reader_struct_row(const struct qn_reader *reader, int64_t row)
 {
+    if (QN_UNLIKELY(reader->dictionary != NULL)) {
+        return qn_reader_struct_row(reader->dictionary, qn__reader_index(reader, row));
+    }
     return reader->offset + row;
 }
 
