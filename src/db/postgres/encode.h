@@ -12,7 +12,7 @@
 #include "arrow/reader.h"
 #include "base/buffer.h"
 
-#define QN_PG_ENCODE_ROWS 1024             /* rows of one call of `load` at most */
+#define QN_PG_ENCODE_ROWS 1024              /* rows of one call of `load` at most */
 #define QN_PG_VALUE_MAX   ((size_t)1 << 30) /* PostgreSQL's limit for one value */
 
 struct qn_pg_encoder {
@@ -20,8 +20,7 @@ struct qn_pg_encoder {
     uint8_t width;  /* 1, 2, 4, 8: every value that is not null has so many bytes and `load` gives them; otherwise 0 */
     bool text;      /* the value is the string's own bytes (after `version` where that is not 0) */
     uint8_t version;
-    uint8_t target; /* enum qn_pg_target, encode_choose.c's own */
-    uint32_t oid;   /* the target's */
+    uint32_t oid; /* the target's */
     int32_t typmod;
     const struct qn_reader *reader; /* borrowed; bound by the caller before every put */
     int64_t row_base;               /* added to rows in errors: rows of earlier batches */
@@ -60,5 +59,8 @@ const char *qn_pg_encode_type_name(uint32_t oid, char buffer[32]);
 
 /* True for the types that text is never turned into on the quiet: numbers, dates, times, bool, bytea. */
 bool qn_pg_encode_type_strict(uint32_t oid);
+
+/* The error of a column whose type does not go into the target's: for callers that do not take format 0. */
+enum qn_status qn_pg_encode_refuse(const struct qn_pg_encoder *encoder, struct qn_error *err) QN_MUST_CHECK;
 
 #endif
