@@ -1,11 +1,11 @@
 #!/bin/sh
 # The development build in build/dev, installed editable into .venv: C tests and Python run from the same build. Fault
-# points are compiled in. Quick where nothing has changed.
+# points are compiled in. Quick where nothing has changed. With CI set, warnings are errors.
 set -eu
 cd "$(dirname "$0")/.."
 if [ ! -f build/dev/build.ninja ] || [ ! -f .venv/.editable ] || [ pyproject.toml -nt .venv/.editable ]; then
     .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e . \
-        -Cbuild-dir=build/dev -Csetup-args=-Dfaults=true -Csetup-args=-Dbuildtype=debugoptimized
+        -Cbuild-dir=build/dev -Csetup-args=-Dfaults=true -Csetup-args=-Dbuildtype=debugoptimized ${CI:+-Csetup-args=-Dwerror=true}
     touch .venv/.editable
 fi
 # The C tests need cmocka: a build that was configured without it is configured again once it is there.
