@@ -18,4 +18,9 @@ size_t qn_utf8_valid_prefix(const char *bytes, size_t size);
 /* The largest length <= size that does not cut a character of (otherwise valid) text. */
 size_t qn_utf8_floor(const char *bytes, size_t size);
 
+/* The ways to validate that this build may have, slowest first; all give the same answer. For tests and measurements. */
+enum qn_utf8_engine { QN_UTF8_SCALAR, QN_UTF8_SSSE3, QN_UTF8_AVX2, QN_UTF8_NEON, QN_UTF8_ENGINES };
+bool qn__utf8_has_engine(enum qn_utf8_engine engine); /* in this build and on this processor */
+bool qn__utf8_valid_by(enum qn_utf8_engine engine, const char *bytes, size_t size); /* one that is there */
+
 #endif
