@@ -1,0 +1,836 @@
+/*
+ * plan.c: the task file, as JSON, turned into a task or refused with the key path that is wrong.
+ *
+ * The plan is checked in two passes: the shape (which tables and keys there are, of which types) by the rules below, as
+ * data; then what the values mean together. Nothing is opened. Keys that the file format has for later parts of the
+ * product are known here, so that they are refused for what they are and not as typing mistakes.
+ */
+#include "task/plan.h"
+
+#include "base/calendar.h"
+#include "base/memory.h"
+#include "base/utf8.h"
+#include "db/driver_table.h"
+#include "db/sql.h"
+
+#include <jansson.h>
+#include <math.h>
+#include <stdio.h>
+
+#define PATH_SIZE 200
+
+/* ---- the shape ------------------------------------------------------------------------------------------------ */
+
+enum value_types { AS_TEXT = 1, AS_INTEGER = 2, AS_FLOAT = 4, AS_BOOLEAN = 8, AS_TABLE = 16, AS_ARRAY = 32 };
+
+struct key_rule {
+    const char *name;
+    int types;         /* 0: the key is a part of the format that this version does not run */
+    const char *later; /* what that part is */
+};
+
+static const struct key_rule top_rules[] = {
+    { "connections", AS_TABLE, NULL },
+    { "task", AS_TABLE, NULL },
+    { "source", AS_TABLE, NULL },
+    { "sink", AS_TABLE, NULL },
+    { "checkpoint", AS_TABLE, NULL },
+    { "process", 0, "statements ([[process]])" },
+    { "schedule", 0, "schedules ([schedule])" },
+    { NULL, 0, NULL },
+};
+static const struct key_rule task_rules[] = {
+    { "name", AS_TEXT, NULL },
+    { NULL, 0, NULL },
+};
+static const struct key_rule source_rules[] = {
+    { "connection", AS_TEXT, NULL },
+    { "query", AS_TEXT, NULL },
+    { "table", AS_TEXT, NULL },
+    { "types", AS_TABLE, NULL },
+    { "batch_rows", AS_INTEGER, NULL },
+    { "connector", 0, "connectors as a source" },
+    { "args", 0, "connectors as a source" },
+    { "bundle", 0, "bundles as a source" },
+    { "pack", 0, "bundles as a source" },
+    { "files", 0, "files as a source" },
+    { "output", 0, "schemas by name" },
+    { NULL, 0, NULL },
+};
+static const struct key_rule sink_rules[] = {
+    { "connection", AS_TEXT, NULL },
+    { "table", AS_TEXT, NULL },
+    { "mode", AS_TEXT, NULL },
+    { "key", AS_TEXT | AS_ARRAY, NULL },
+    { "bundle", 0, "bundles as a sink" },
+    { "pack", 0, "bundles as a sink" },
+    { "file", 0, "files as a sink" },
+    { "on_new_column", 0, "changes of the schema" },
+    { "on_type_change", 0, "changes of the schema" },
+    { "on_bad_row", 0, "quarantine of rows" },
+    { NULL, 0, NULL },
+};
+static const struct key_rule checkpoint_rules[] = {
+    { "column", AS_TEXT, NULL },
+    { "initial", AS_TEXT | AS_INTEGER | AS_FLOAT | AS_TABLE, NULL },
+    { "every_rows", AS_INTEGER, NULL },
+    { "overlap", 0, "overlapping runs" },
+    { NULL, 0, NULL },
+};
+
+static const struct {
+    const char *path;
+    const struct key_rule *rules;
+} table_rules[] = {
+    { "task", task_rules }, { "source", source_rules }, { "sink", sink_rules }, { "checkpoint", checkpoint_rules }
+};
+
+/* What a value is called in a TOML file. */
+static const char *toml_name(json_t *value)
+{
+    switch (json_typeof(value)) {
+    case JSON_OBJECT:
+        return "a table";
+    case JSON_ARRAY:
+        return "an array";
+    case JSON_STRING:
+        return "a string";
+    case JSON_INTEGER:
+        return "an integer";
+    case JSON_REAL:
+        return "a float";
+    case JSON_TRUE:
+    case JSON_FALSE:
+        return "a boolean";
+    default:
+        return "null";
+    }
+}
+
+static int toml_type(json_t *value)
+{
+    switch (json_typeof(value)) {
+    case JSON_OBJECT:
+        return AS_TABLE;
+    case JSON_ARRAY:
+        return AS_ARRAY;
+    case JSON_STRING:
+        return AS_TEXT;
+    case JSON_INTEGER:
+        return AS_INTEGER;
+    case JSON_REAL:
+        return AS_FLOAT;
+    case JSON_TRUE:
+    case JSON_FALSE:
+        return AS_BOOLEAN;
+    default:
+        return 0;
+    }
+}
+
+static void allowed_types(int types, char *out, size_t size)
+{
+    static const struct {
+        int type;
+        const char *name;
+    } names[] = { { AS_TEXT, "a string" },     { AS_INTEGER, "an integer" }, { AS_FLOAT, "a float" },
+                  { AS_BOOLEAN, "a boolean" }, { AS_TABLE, "a table" },      { AS_ARRAY, "an array" } };
+    out[0] = '\0';
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        if (types & names[i].type) {
+            size_t used = strlen(out);
+            (void)snprintf(out + used, size - used, "%s%s", used > 0 ? " or " : "", names[i].name);
+        }
+    }
+}
+
+static bool known_now(const struct key_rule *rule)
+{
+    return rule->types != 0;
+}
+
+static void known_keys(const struct key_rule *rules, struct qn_buffer *out)
+{
+    for (; rules->name != NULL; rules++) {
+        if (known_now(rules)) {
+            qn_buffer_printf(out, "%s%s", out->size > 0 ? ", " : "", rules->name);
+        }
+    }
+}
+
+#define SUGGEST_MAX 32
+
+/* How many letters differ (Levenshtein), or SUGGEST_MAX for names that are too long to be mistyped. */
+static size_t distance(const char *a, const char *b)
+{
+    size_t n = strlen(a);
+    size_t m = strlen(b);
+    size_t row[SUGGEST_MAX + 1];
+    if (n > SUGGEST_MAX || m > SUGGEST_MAX) {
+        return SUGGEST_MAX;
+    }
+    for (size_t j = 0; j <= m; j++) {
+        row[j] = j;
+    }
+    for (size_t i = 1; i <= n; i++) {
+        size_t diagonal = row[0];
+        row[0] = i;
+        for (size_t j = 1; j <= m; j++) {
+            size_t changed = diagonal + (a[i - 1] != b[j - 1]);
+            diagonal = row[j];
+            size_t least = row[j] < row[j - 1] ? row[j] + 1 : row[j - 1] + 1;
+            row[j] = changed < least ? changed : least;
+        }
+    }
+    return row[m];
+}
+
+static const char *nearest_key(const char *key, const struct key_rule *rules)
+{
+    const char *best = NULL;
+    size_t least = strlen(key) <= 3 ? 2 : 3;
+    for (; rules->name != NULL; rules++) {
+        size_t far = distance(key, rules->name);
+        if (far < least) {
+            least = far;
+            best = rules->name;
+        }
+    }
+    return best;
+}
+
+static void join_path(char path[PATH_SIZE], const char *prefix, const char *key)
+{
+    int size = snprintf(path, PATH_SIZE, "%s%s%s", prefix, prefix[0] != '\0' ? "." : "", key);
+    if (size >= PATH_SIZE) {
+        path[qn_utf8_floor(path, PATH_SIZE - 1)] = '\0'; /* only messages see it */
+    }
+}
+
+static enum qn_status refuse_unknown(const char *prefix, const char *key, const struct key_rule *rules,
+                                     struct qn_error *err)
+{
+    char path[PATH_SIZE];
+    join_path(path, prefix, key);
+    const char *near = nearest_key(key, rules);
+    enum qn_status status;
+    if (near != NULL) {
+        char suggested[PATH_SIZE];
+        join_path(suggested, prefix, near);
+        status = qn_error_set(err, QN_ERR_CONFIG, "%s is not known here; did you mean %s?", path, suggested);
+    } else {
+        status = qn_error_set(err, QN_ERR_CONFIG, "%s is not known here", path);
+    }
+    qn_auto_buffer known = QN_BUFFER_INIT;
+    known_keys(rules, &known);
+    if (prefix[0] != '\0') {
+        qn_error_hint(err, "[%s] has the keys %s", prefix, qn_buffer_text(&known));
+    } else {
+        qn_error_hint(err, "a task file has the tables %s", qn_buffer_text(&known));
+    }
+    return status;
+}
+
+static enum qn_status check_shape(json_t *table, const char *prefix, const struct key_rule *rules, struct qn_error *err)
+{
+    const char *key;
+    json_t *value;
+    json_object_foreach(table, key, value)
+    {
+        const struct key_rule *rule = rules;
+        while (rule->name != NULL && strcmp(rule->name, key) != 0) {
+            rule++;
+        }
+        char path[PATH_SIZE];
+        join_path(path, prefix, key);
+        if (rule->name == NULL) {
+            return refuse_unknown(prefix, key, rules, err);
+        }
+        if (!known_now(rule)) {
+            return qn_error_set(err, QN_ERR_UNSUPPORTED, "%s: this version does not run %s yet", path, rule->later);
+        }
+        if ((toml_type(value) & rule->types) == 0) {
+            char allowed[96];
+            allowed_types(rule->types, allowed, sizeof allowed);
+            return qn_error_set(err, QN_ERR_CONFIG, "%s is %s; it must be %s", path, toml_name(value), allowed);
+        }
+    }
+    return QN_OK;
+}
+
+/* ---- values --------------------------------------------------------------------------------------------------- */
+
+static enum qn_status copy_text(const char *text, char **out, struct qn_error *err)
+{
+    *out = qn_strdup(text);
+    return *out != NULL ? QN_OK : qn__no_memory(err);
+}
+
+static enum qn_status take_text(json_t *root, const char *table, const char *key, char **out, struct qn_error *err)
+{
+    json_t *value = json_object_get(json_object_get(root, table), key);
+    if (value == NULL) {
+        return QN_OK;
+    }
+    if (json_string_length(value) == 0) {
+        return qn_error_set(err, QN_ERR_CONFIG, "%s.%s is empty", table, key);
+    }
+    return copy_text(json_string_value(value), out, err);
+}
+
+static enum qn_status require_text(json_t *root, const char *table, const char *key, char **out, struct qn_error *err)
+{
+    if (json_object_get(root, table) == NULL) {
+        return qn_error_set(err, QN_ERR_CONFIG, "the table [%s] is missing", table);
+    }
+    QN_TRY(take_text(root, table, key, out, err));
+    return *out != NULL ? QN_OK : qn_error_set(err, QN_ERR_CONFIG, "%s.%s is missing", table, key);
+}
+
+/* An integer key within [low, high]; `out` is untouched where the key is absent. */
+static enum qn_status take_integer(json_t *root, const char *table, const char *key, int64_t low, int64_t high,
+                                   int64_t *out, struct qn_error *err)
+{
+    json_t *value = json_object_get(json_object_get(root, table), key);
+    if (value == NULL) {
+        return QN_OK;
+    }
+    int64_t number = json_integer_value(value);
+    if (number < low || number > high) {
+        return qn_error_set(err, QN_ERR_CONFIG, "%s.%s is %lld; it must be from %lld to %lld", table, key,
+                            (long long)number, (long long)low, (long long)high);
+    }
+    *out = number;
+    return QN_OK;
+}
+
+/* ---- connections ---------------------------------------------------------------------------------------------- */
+
+static enum qn_status option_text(const char *path, json_t *value, char number[64], const char **out,
+                                  struct qn_error *err)
+{
+    switch (json_typeof(value)) {
+    case JSON_STRING:
+        *out = json_string_value(value);
+        return QN_OK;
+    case JSON_INTEGER:
+        (void)snprintf(number, 64, "%lld", (long long)json_integer_value(value));
+        *out = number;
+        return QN_OK;
+    case JSON_REAL:
+        (void)snprintf(number, 64, "%.15g", json_real_value(value));
+        *out = number;
+        return QN_OK;
+    case JSON_TRUE:
+        *out = "true";
+        return QN_OK;
+    case JSON_FALSE:
+        *out = "false";
+        return QN_OK;
+    default:
+        return qn_error_set(err, QN_ERR_CONFIG, "%s is %s; it must be a string, an integer, a float or a boolean", path,
+                            toml_name(value));
+    }
+}
+
+/* A new configuration by the table's `uri` or by its `type`. */
+static enum qn_status start_config(json_t *table, const char *path, struct qn_config **out, struct qn_error *err)
+{
+    static const char *const starters[] = { "uri", "type", "db_type" };
+    const char *given = NULL;
+    const char *starter = NULL;
+    for (size_t i = 0; i < 3; i++) {
+        json_t *value = json_object_get(table, starters[i]);
+        if (value == NULL) {
+            continue;
+        }
+        if (starter != NULL) {
+            return qn_error_set(err, QN_ERR_CONFIG, "%s has both %s and %s: one of them is enough", path, starter,
+                                starters[i]);
+        }
+        if (!json_is_string(value)) {
+            return qn_error_set(err, QN_ERR_CONFIG, "%s.%s is %s; it must be a string", path, starters[i],
+                                toml_name(value));
+        }
+        starter = starters[i];
+        given = json_string_value(value);
+    }
+    if (starter == NULL) {
+        char known[128];
+        qn_driver_names(known, sizeof known);
+        return qn_error_set(err, QN_ERR_CONFIG, "%s.type is missing; it must be one of %s", path, known);
+    }
+    enum qn_status status =
+        strcmp(starter, "uri") == 0 ? qn_config_from_uri(given, out, err) : qn_config_new(given, out, err);
+    if (status != QN_OK) {
+        qn_error_prefix(err, "%s.%s: ", path, starter);
+    }
+    return status;
+}
+
+static enum qn_status fill_config(json_t *table, const char *path, struct qn_config *config, struct qn_error *err)
+{
+    const char *key;
+    json_t *value;
+    json_object_foreach(table, key, value)
+    {
+        if (strcmp(key, "uri") == 0 || strcmp(key, "type") == 0 || strcmp(key, "db_type") == 0) {
+            continue;
+        }
+        char number[64];
+        char place[PATH_SIZE];
+        const char *text = NULL;
+        join_path(place, path, key);
+        QN_TRY(option_text(place, value, number, &text, err));
+        enum qn_status status = qn_config_set(config, key, text, err);
+        if (status != QN_OK) {
+            qn_error_prefix(err, "%s: ", place);
+            return status;
+        }
+    }
+    return QN_OK;
+}
+
+/* The configuration of [connections.NAME]. */
+static enum qn_status read_connection(json_t *table, const char *name, struct qn_config **out, struct qn_error *err)
+{
+    char path[PATH_SIZE];
+    join_path(path, "connections", name);
+    if (!json_is_object(table)) {
+        return qn_error_set(err, QN_ERR_CONFIG, "%s is %s; it must be a table", path, toml_name(table));
+    }
+    struct qn_config *config = NULL;
+    QN_TRY(start_config(table, path, &config, err));
+    enum qn_status status = fill_config(table, path, config, err);
+    if (status != QN_OK) {
+        qn_config_free(config);
+        return status;
+    }
+    *out = config;
+    return QN_OK;
+}
+
+static enum qn_status check_connections(json_t *connections, struct qn_error *err)
+{
+    const char *name;
+    json_t *table;
+    json_object_foreach(connections, name, table)
+    {
+        struct qn_config *config = NULL;
+        QN_TRY(read_connection(table, name, &config, err));
+        qn_config_free(config);
+    }
+    return QN_OK;
+}
+
+static enum qn_status find_connection(json_t *root, const char *user, const char *name, struct qn_config **out,
+                                      struct qn_error *err)
+{
+    json_t *connections = json_object_get(root, "connections");
+    json_t *table = json_object_get(connections, name);
+    if (table != NULL) {
+        return read_connection(table, name, out, err);
+    }
+    qn_auto_buffer known = QN_BUFFER_INIT;
+    const char *key;
+    json_t *value;
+    json_object_foreach(connections, key, value)
+    {
+        qn_buffer_printf(&known, "%s%s", known.size > 0 ? ", " : "", key);
+    }
+    (void)qn_error_set(err, QN_ERR_CONFIG, "%s.connection is \"%s\", but there is no [connections.%s]", user, name,
+                       name);
+    if (known.size > 0) {
+        qn_error_hint(err, "the connections of this file are %s", qn_buffer_text(&known));
+    } else {
+        qn_error_hint(err, "write [connections.%s] with its type, or include = \"database.toml\"", name);
+    }
+    return QN_ERR_CONFIG;
+}
+
+enum qn_status qn_task_dialect(const struct qn_config *config, const struct qn_dialect **out, struct qn_error *err)
+{
+    const char *type = qn_config_get(config, "type");
+    const struct qn_driver *driver = type != NULL ? qn_driver_find(type) : NULL;
+    if (driver == NULL) {
+        return qn_error_set(err, QN_ERR_CONFIG, "no driver for databases of type \"%s\"", type != NULL ? type : "");
+    }
+    *out = driver->dialect;
+    return QN_OK;
+}
+
+/* ---- task, source, sink, checkpoint --------------------------------------------------------------------------- */
+
+static enum qn_status read_name(json_t *root, struct qn_task *task, struct qn_error *err)
+{
+    QN_TRY(require_text(root, "task", "name", &task->name, err));
+    if (strlen(task->name) > QN_TASK_NAME_MAX) {
+        return qn_error_set(err, QN_ERR_CONFIG, "task.name is longer than %d bytes", QN_TASK_NAME_MAX);
+    }
+    for (const char *c = task->name; *c != '\0'; c++) {
+        if ((unsigned char)*c < 0x20 || *c == 0x7f) {
+            return qn_error_set(err, QN_ERR_CONFIG, "task.name has a control character in it");
+        }
+    }
+    return QN_OK;
+}
+
+static enum qn_status read_types(json_t *types, struct qn_task_source *source, struct qn_error *err)
+{
+    size_t n = json_object_size(types);
+    if (n == 0) {
+        return QN_OK;
+    }
+    if (n > QN_TASK_MAX_COLUMNS) {
+        return qn_error_set(err, QN_ERR_CONFIG, "source.types names more than %d columns", QN_TASK_MAX_COLUMNS);
+    }
+    source->types = qn_calloc(n, sizeof *source->types);
+    if (source->types == NULL) {
+        return qn__no_memory(err);
+    }
+    const char *column;
+    json_t *value;
+    json_object_foreach(types, column, value)
+    {
+        if (!json_is_string(value)) {
+            return qn_error_set(err, QN_ERR_CONFIG, "source.types.%s is %s; it must be a string", column,
+                                toml_name(value));
+        }
+        struct qn_type type;
+        enum qn_status status = qn_type_from_text(json_string_value(value), &type, err);
+        if (status != QN_OK) {
+            qn_error_prefix(err, "source.types.%s: ", column);
+            return status;
+        }
+        char *name_copy = NULL;
+        char *type_copy = NULL;
+        status = copy_text(column, &name_copy, err);
+        if (status == QN_OK) {
+            status = copy_text(json_string_value(value), &type_copy, err);
+        }
+        source->types[source->n_types++] = (struct qn_type_override){ .column = name_copy, .type = type_copy };
+        QN_TRY(status);
+    }
+    return QN_OK;
+}
+
+static enum qn_status read_source(json_t *root, struct qn_task_source *source, struct qn_error *err)
+{
+    QN_TRY(require_text(root, "source", "connection", &source->connection, err));
+    QN_TRY(find_connection(root, "source", source->connection, &source->config, err));
+    QN_TRY(take_text(root, "source", "query", &source->query, err));
+    QN_TRY(take_text(root, "source", "table", &source->table, err));
+    QN_TRY(take_integer(root, "source", "batch_rows", 1, QN_TASK_MAX_BATCH_ROWS, &source->batch_rows, err));
+    QN_TRY(read_types(json_object_get(json_object_get(root, "source"), "types"), source, err));
+    if ((source->query == NULL) == (source->table == NULL)) {
+        return qn_error_set(err, QN_ERR_CONFIG, "%s",
+                            source->query != NULL ? "[source] has both query and table: it reads one of them"
+                                                  : "[source] has neither query nor table: it must say what to read");
+    }
+    return QN_OK;
+}
+
+static const struct {
+    const char *name;
+    enum qn_ingest_mode mode;
+} modes[] = { { "append", QN_INGEST_APPEND }, { "create", QN_INGEST_CREATE },     { "replace", QN_INGEST_REPLACE },
+              { "upsert", QN_INGEST_UPSERT }, { "truncate", QN_INGEST_TRUNCATE }, { "ignore", QN_INGEST_IGNORE } };
+#define N_MODES (sizeof modes / sizeof *modes)
+
+const char *qn_task_mode_name(enum qn_ingest_mode mode)
+{
+    for (size_t i = 0; i < N_MODES; i++) {
+        if (modes[i].mode == mode) {
+            return modes[i].name;
+        }
+    }
+    return "unknown";
+}
+
+static enum qn_status read_mode(json_t *root, enum qn_ingest_mode *out, struct qn_error *err)
+{
+    const char *given = json_string_value(json_object_get(json_object_get(root, "sink"), "mode"));
+    if (given == NULL) {
+        *out = QN_INGEST_APPEND;
+        return QN_OK;
+    }
+    for (size_t i = 0; i < N_MODES; i++) {
+        if (strcmp(modes[i].name, given) == 0) {
+            *out = modes[i].mode;
+            return QN_OK;
+        }
+    }
+    if (strcmp(given, "sync") == 0) {
+        return qn_error_set(err, QN_ERR_UNSUPPORTED, "sink.mode: this version does not run sync yet");
+    }
+    return qn_error_set(err, QN_ERR_CONFIG,
+                        "sink.mode is \"%s\"; it must be one of append, create, replace, truncate, upsert, ignore",
+                        given);
+}
+
+static enum qn_status read_key(json_t *value, struct qn_task_sink *sink, struct qn_error *err)
+{
+    size_t n = value == NULL ? 0 : json_is_array(value) ? json_array_size(value) : 1;
+    if (value != NULL && (n == 0 || n > QN_TASK_MAX_COLUMNS)) {
+        return qn_error_set(err, QN_ERR_CONFIG, "sink.key has %zu columns; it must have 1 to %d", n,
+                            QN_TASK_MAX_COLUMNS);
+    }
+    if (n == 0) {
+        return QN_OK;
+    }
+    sink->key = qn_calloc(n, sizeof *sink->key);
+    if (sink->key == NULL) {
+        return qn__no_memory(err);
+    }
+    for (size_t i = 0; i < n; i++) {
+        json_t *item = json_is_array(value) ? json_array_get(value, i) : value;
+        if (!json_is_string(item) || json_string_length(item) == 0) {
+            return qn_error_set(err, QN_ERR_CONFIG, "sink.key[%zu] is %s; it must be the name of a column", i,
+                                json_is_string(item) ? "empty" : toml_name(item));
+        }
+        for (size_t j = 0; j < i; j++) {
+            if (strcmp(sink->key[j], json_string_value(item)) == 0) {
+                return qn_error_set(err, QN_ERR_CONFIG, "sink.key names the column \"%s\" twice", sink->key[j]);
+            }
+        }
+        QN_TRY(copy_text(json_string_value(item), &sink->key[i], err));
+        sink->n_key++;
+    }
+    return QN_OK;
+}
+
+static enum qn_status read_sink(json_t *root, struct qn_task_sink *sink, struct qn_error *err)
+{
+    QN_TRY(require_text(root, "sink", "connection", &sink->connection, err));
+    QN_TRY(find_connection(root, "sink", sink->connection, &sink->config, err));
+    QN_TRY(require_text(root, "sink", "table", &sink->table, err));
+    QN_TRY(read_mode(root, &sink->mode, err));
+    QN_TRY(read_key(json_object_get(json_object_get(root, "sink"), "key"), sink, err));
+    bool takes_key = sink->mode == QN_INGEST_UPSERT || sink->mode == QN_INGEST_IGNORE;
+    const char *mode = qn_task_mode_name(sink->mode);
+    if (takes_key && sink->n_key == 0) {
+        return qn_error_set(err, QN_ERR_CONFIG,
+                            "sink.key is missing: mode %s must know which columns say that two rows are the same one",
+                            mode);
+    }
+    if (!takes_key && sink->n_key > 0) {
+        return qn_error_set(err, QN_ERR_CONFIG, "sink.key goes with the modes upsert and ignore, not with %s", mode);
+    }
+    const struct qn_dialect *dialect = NULL;
+    QN_TRY(qn_task_dialect(sink->config, &dialect, err));
+    qn_auto_buffer quoted = QN_BUFFER_INIT;
+    enum qn_status status = qn_sql_table(dialect, NULL, sink->table, &quoted, err);
+    if (status != QN_OK) {
+        qn_error_prefix(err, "sink.table: ");
+    }
+    return status;
+}
+
+/* TOML's dates and times, which JSON does not have, come as a table of one key: {"$date": "2013-01-31"},
+ * {"$timestamp": "2013-01-31 10:00:00"}, {"$instant": "2013-01-31 10:00:00Z"}. */
+static enum qn_status read_initial_time(json_t *value, struct qn_checkpoint *out, struct qn_error *err)
+{
+    static const struct {
+        const char *key, *type;
+    } forms[] = { { "$date", "Date32" }, { "$timestamp", "Timestamp[us]" }, { "$instant", "Timestamp[us, UTC]" } };
+    for (size_t i = 0; json_object_size(value) == 1 && i < 3; i++) {
+        json_t *text = json_object_get(value, forms[i].key);
+        if (json_is_string(text)) {
+            return qn_checkpoint_parse(forms[i].type, json_string_value(text), json_string_length(text), out, err);
+        }
+    }
+    return qn_error_set(err, QN_ERR_CONFIG,
+                        "is a table; it must be an integer, a float, a string, a date or a timestamp");
+}
+
+static enum qn_status read_initial(json_t *value, struct qn_checkpoint *out, struct qn_error *err)
+{
+    char number[64];
+    switch (json_typeof(value)) {
+    case JSON_INTEGER:
+        (void)snprintf(number, sizeof number, "%lld", (long long)json_integer_value(value));
+        return qn_checkpoint_parse("Int64", number, strlen(number), out, err);
+    case JSON_REAL:
+        if (!isfinite(json_real_value(value))) {
+            return qn_error_set(err, QN_ERR_CONFIG, "is not a finite number");
+        }
+        out->kind = QN_CHECKPOINT_REAL;
+        out->type = qn_type_of(QN_TYPE_FLOAT64);
+        out->real = json_real_value(value);
+        return QN_OK;
+    case JSON_STRING:
+        return qn_checkpoint_parse("Utf8", json_string_value(value), json_string_length(value), out, err);
+    default:
+        return read_initial_time(value, out, err);
+    }
+}
+
+static enum qn_status read_checkpoint(json_t *root, struct qn_task *task, struct qn_error *err)
+{
+    json_t *table = json_object_get(root, "checkpoint");
+    if (table == NULL) {
+        return QN_OK;
+    }
+    struct qn_task_checkpoint *checkpoint = &task->checkpoint;
+    QN_TRY(require_text(root, "checkpoint", "column", &checkpoint->column, err));
+    json_t *initial = json_object_get(table, "initial");
+    if (initial != NULL) {
+        enum qn_status status = read_initial(initial, &checkpoint->initial, err);
+        if (status != QN_OK) {
+            qn_error_prefix(err, "checkpoint.initial ");
+            return status == QN_ERR_NO_MEMORY ? status : QN_ERR_CONFIG;
+        }
+    }
+    QN_TRY(take_integer(root, "checkpoint", "every_rows", 1, INT64_C(1000000000000), &checkpoint->every_rows, err));
+    enum qn_ingest_mode mode = task->sink.mode;
+    if (mode == QN_INGEST_REPLACE || mode == QN_INGEST_TRUNCATE || mode == QN_INGEST_CREATE) {
+        (void)qn_error_set(err, QN_ERR_CONFIG,
+                           "sink.mode %s begins with an empty table, so with a [checkpoint] only the newest rows would "
+                           "stay in it",
+                           qn_task_mode_name(mode));
+        qn_error_hint(err, "use append or upsert, or remove [checkpoint]");
+        return QN_ERR_CONFIG;
+    }
+    return QN_OK;
+}
+
+/* What the source's query says about :checkpoint must agree with [checkpoint]. */
+static enum qn_status check_placeholders(const struct qn_task *task, bool *uses_out, struct qn_error *err)
+{
+    const struct qn_dialect *dialect = NULL;
+    QN_TRY(qn_task_dialect(task->source.config, &dialect, err));
+    struct qn_rewritten rewritten = { .spelling = QN_SPELLING_NONE };
+    const char *query = task->source.query;
+    enum qn_status status = qn_sql_rewrite(dialect, query, strlen(query), false, &rewritten, err);
+    if (status != QN_OK) {
+        qn_error_prefix(err, "source.query: ");
+        return status == QN_ERR_NO_MEMORY ? status : QN_ERR_CONFIG;
+    }
+    *uses_out = false;
+    for (size_t i = 0; i < rewritten.n_placeholders && status == QN_OK; i++) {
+        if (rewritten.spelling == QN_SPELLING_NAMED && strcmp(rewritten.names[i], "checkpoint") == 0) {
+            *uses_out = true;
+        } else if (rewritten.spelling == QN_SPELLING_NAMED) {
+            status = qn_error_set(err, QN_ERR_CONFIG, "source.query has the placeholder :%s; a task knows :checkpoint",
+                                  rewritten.names[i]);
+        } else {
+            status = qn_error_set(err, QN_ERR_CONFIG,
+                                  "source.query has a placeholder without a name; a task knows "
+                                  ":checkpoint");
+        }
+    }
+    qn_rewritten_dispose(&rewritten);
+    return status;
+}
+
+static enum qn_status check_whole(struct qn_task *task, struct qn_error *err)
+{
+    bool has_checkpoint = task->checkpoint.column != NULL;
+    if (task->source.table != NULL) {
+        task->source.uses_checkpoint = has_checkpoint;
+        if (strcmp(task->source.connection, task->sink.connection) == 0 &&
+            strcmp(task->source.table, task->sink.table) == 0) {
+            return qn_error_set(err, QN_ERR_CONFIG, "source.table and sink.table are the same table \"%s\"",
+                                task->sink.table);
+        }
+        return QN_OK;
+    }
+    QN_TRY(check_placeholders(task, &task->source.uses_checkpoint, err));
+    if (task->source.uses_checkpoint && !has_checkpoint) {
+        (void)qn_error_set(err, QN_ERR_CONFIG, "source.query uses :checkpoint, but there is no [checkpoint]");
+        qn_error_hint(err, "write [checkpoint] with column, the result's column that grows, and initial");
+        return QN_ERR_CONFIG;
+    }
+    if (has_checkpoint && !task->source.uses_checkpoint) {
+        (void)qn_error_set(err, QN_ERR_CONFIG,
+                           "source.query does not use :checkpoint, so every run would move every row again");
+        qn_error_hint(err, "write `where %s > :checkpoint order by %s`, or remove [checkpoint]",
+                      task->checkpoint.column, task->checkpoint.column);
+        return QN_ERR_CONFIG;
+    }
+    return QN_OK;
+}
+
+static enum qn_status read_plan(json_t *root, struct qn_task *task, struct qn_error *err)
+{
+    if (!json_is_object(root)) {
+        return qn_error_set(err, QN_ERR_CONFIG, "a plan is a table, not %s", toml_name(root));
+    }
+    if (json_object_get(root, "include") != NULL) {
+        (void)qn_error_set(err, QN_ERR_CONFIG, "include: a plan has its connections in itself");
+        qn_error_hint(err, "who reads the task file puts the included tables under \"connections\"");
+        return QN_ERR_CONFIG;
+    }
+    QN_TRY(check_shape(root, "", top_rules, err));
+    for (size_t i = 0; i < sizeof table_rules / sizeof *table_rules; i++) {
+        json_t *table = json_object_get(root, table_rules[i].path);
+        if (table != NULL) {
+            QN_TRY(check_shape(table, table_rules[i].path, table_rules[i].rules, err));
+        }
+    }
+    QN_TRY(check_connections(json_object_get(root, "connections"), err));
+    QN_TRY(read_name(root, task, err));
+    QN_TRY(read_source(root, &task->source, err));
+    QN_TRY(read_sink(root, &task->sink, err));
+    QN_TRY(read_checkpoint(root, task, err));
+    return check_whole(task, err);
+}
+
+enum qn_status qn_task_new(const char *json, size_t size, struct qn_task **out, struct qn_error *err)
+{
+    if (json == NULL || out == NULL) {
+        return qn_error_set(err, QN_ERR_ARGUMENT, "a plan and a place for the task are needed");
+    }
+    if (size > QN_TASK_PLAN_MAX) {
+        return qn_error_set(err, QN_ERR_CONFIG, "the plan has %zu bytes; at most %d are allowed", size,
+                            QN_TASK_PLAN_MAX);
+    }
+    json_error_t problem;
+    json_t *root = json_loadb(json, size, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &problem);
+    if (root == NULL) {
+        return qn_error_set(err, QN_ERR_CONFIG, "the plan is not JSON: line %d, column %d: %s", problem.line,
+                            problem.column, problem.text);
+    }
+    struct qn_task *task = qn_calloc(1, sizeof *task);
+    enum qn_status status = task != NULL ? read_plan(root, task, err) : qn__no_memory(err);
+    json_decref(root);
+    if (status != QN_OK) {
+        qn_task_free(task);
+        return status;
+    }
+    *out = task;
+    return QN_OK;
+}
+
+void qn_task_free(struct qn_task *task)
+{
+    if (task == NULL) {
+        return;
+    }
+    struct qn_task_source *source = &task->source;
+    for (size_t i = 0; i < source->n_types; i++) {
+        qn_free((char *)(uintptr_t)source->types[i].column);
+        qn_free((char *)(uintptr_t)source->types[i].type);
+    }
+    qn_free(source->types);
+    qn_free(source->connection);
+    qn_free(source->query);
+    qn_free(source->table);
+    qn_config_free(source->config);
+    for (size_t i = 0; i < task->sink.n_key; i++) {
+        qn_free(task->sink.key[i]);
+    }
+    qn_free((void *)task->sink.key);
+    qn_free(task->sink.connection);
+    qn_free(task->sink.table);
+    qn_config_free(task->sink.config);
+    qn_free(task->checkpoint.column);
+    qn_checkpoint_dispose(&task->checkpoint.initial);
+    qn_free(task->name);
+    qn_free(task);
+}
+
+const char *qn_task_name(const struct qn_task *task)
+{
+    return task->name;
+}

@@ -1,0 +1,332 @@
+/*
+ * prepare.c: everything of a run that comes before its first row: connections, the stored checkpoint, the source's
+ * statement and its schema. Nothing is written here.
+ */
+#include "base/log.h"
+#include "base/memory.h"
+#include "db/config.h"
+#include "db/sql.h"
+#include "task/run.h"
+
+#include <stdio.h>
+#include <sys/stat.h>
+
+/* ---- connections ---------------------------------------------------------------------------------------------- */
+
+static bool is_sqlite(const struct qn_config *config)
+{
+    const char *type = qn_config_get(config, "type");
+    return type != NULL && strcmp(type, "sqlite") == 0;
+}
+
+/* A source is only read. A SQLite file is opened so, which also keeps a mistyped path from making an empty file. */
+static enum qn_status open_source(struct qn_run *run, struct qn_error *err)
+{
+    const struct qn_task_source *source = &run->task->source;
+    struct qn_config *config = NULL;
+    QN_TRY(qn_config_copy(source->config, &config, err));
+    enum qn_status status = QN_OK;
+    if (is_sqlite(config) && qn_config_get(config, "read_only") == NULL) {
+        status = qn_config_set(config, "read_only", "true", err);
+    }
+    if (status == QN_OK) {
+        status = qn_connection_open_config(config, &run->source, err);
+    }
+    qn_config_free(config);
+    if (status != QN_OK) {
+        qn_error_prefix(err, "source \"%s\": ", source->connection);
+    }
+    return status;
+}
+
+static enum qn_status open_sink(struct qn_run *run, struct qn_error *err)
+{
+    const struct qn_task_sink *sink = &run->task->sink;
+    enum qn_status status = qn_connection_open_config(sink->config, &run->sink, err);
+    if (status != QN_OK) {
+        qn_error_prefix(err, "sink \"%s\": ", sink->connection);
+    }
+    return status;
+}
+
+/* The first text of the first row, or "". */
+static enum qn_status first_text(struct qn_connection *connection, const char *sql, char *out, size_t size,
+                                 struct qn_error *err)
+{
+    struct qn_query query = QN_QUERY_INIT;
+    query.sql = sql;
+    qn_auto_stream stream = { .release = NULL };
+    qn_auto_schema schema = { .release = NULL };
+    qn_auto_array batch = { .release = NULL };
+    out[0] = '\0';
+    QN_TRY(qn_connection_query(connection, &query, &stream, NULL, err));
+    QN_TRY(qn_stream_schema(&stream, &schema, err));
+    QN_TRY(qn_stream_next(&stream, &batch, err));
+    if (batch.release == NULL || batch.length == 0 || batch.n_children == 0) {
+        return QN_OK;
+    }
+    struct qn_reader reader = { .name = NULL };
+    enum qn_status status = qn_reader_init(&reader, schema.children[0], err);
+    if (status == QN_OK) {
+        status = qn_reader_bind(&reader, batch.children[0], err);
+    }
+    const char *text = NULL;
+    size_t length = 0;
+    if (status == QN_OK && !qn_reader_is_null(&reader, batch.offset) &&
+        qn_reader_bytes(&reader, batch.offset, &text, &length)) {
+        (void)snprintf(out, size, "%.*s", (int)(length < size ? length : size - 1), text);
+    }
+    qn_reader_dispose(&reader);
+    return status;
+}
+
+/* In one SQLite file a reader keeps a writer from committing, unless the file is in WAL mode. */
+static enum qn_status check_one_file(struct qn_run *run, struct qn_error *err)
+{
+    const struct qn_config *source = run->task->source.config;
+    const struct qn_config *sink = run->task->sink.config;
+    struct stat a;
+    struct stat b;
+    const char *source_path = qn_config_get(source, "path");
+    const char *sink_path = qn_config_get(sink, "path");
+    if (!is_sqlite(source) || !is_sqlite(sink) || source_path == NULL || sink_path == NULL ||
+        stat(source_path, &a) != 0 || stat(sink_path, &b) != 0 || a.st_dev != b.st_dev || a.st_ino != b.st_ino) {
+        return QN_OK;
+    }
+    char mode[16];
+    QN_TRY(first_text(run->source, "pragma journal_mode", mode, sizeof mode, err));
+    run->one_file = strcmp(mode, "wal") != 0;
+    if (run->one_file) {
+        QN_LOG(QN_LOG_INFO, "task",
+               "source and sink are one SQLite file in %s mode: reading ends before writing begins", mode);
+    }
+    return QN_OK;
+}
+
+/* ---- where the run begins ------------------------------------------------------------------------------------- */
+
+static enum qn_status check_stored(const struct qn_run *run, struct qn_error *err)
+{
+    const struct qn_task *task = run->task;
+    const struct qn_checkpoint_row *stored = &run->stored;
+    if (strcmp(stored->column, task->checkpoint.column) != 0) {
+        (void)qn_error_set(err, QN_ERR_CONFIG,
+                           "checkpoint.column is \"%s\", but the stored checkpoint of the task \"%s\" is one of \"%s\"",
+                           task->checkpoint.column, task->name, stored->column);
+    } else if (strcmp(stored->sink_table, task->sink.table) != 0) {
+        (void)qn_error_set(
+            err, QN_ERR_CONFIG,
+            "sink.table is \"%s\", but the stored checkpoint of the task \"%s\" follows the rows of \"%s\"",
+            task->sink.table, task->name, stored->sink_table);
+    } else if (!run->sink_exists) {
+        (void)qn_error_set(
+            err, QN_ERR_CONFIG,
+            "the table \"%s\" of the sink is gone, but the stored checkpoint of the task \"%s\" says that "
+            "rows have been moved there",
+            task->sink.table, task->name);
+    } else {
+        return QN_OK;
+    }
+    qn_error_hint(err, "move every row again with a full run (qanat run --full), or give the task another name");
+    return QN_ERR_CONFIG;
+}
+
+static enum qn_status has_rows(struct qn_run *run, bool *out, struct qn_error *err)
+{
+    char *table = NULL;
+    QN_TRY(qn_connection_quote_table(run->sink, NULL, run->task->sink.table, &table, err));
+    qn_auto_buffer sql = QN_BUFFER_INIT;
+    qn_buffer_printf(&sql, "select 1 as one where exists (select 1 from %s)", table);
+    qn_free_text(table);
+    QN_TRY(qn_buffer_check(&sql, "a statement", err));
+    struct qn_query query = QN_QUERY_INIT;
+    query.sql = qn_buffer_text(&sql);
+    qn_auto_stream stream = { .release = NULL };
+    QN_TRY(qn_connection_query(run->sink, &query, &stream, NULL, err));
+    *out = false;
+    for (;;) {
+        qn_auto_array batch = { .release = NULL };
+        QN_TRY(qn_stream_next(&stream, &batch, err));
+        if (batch.release == NULL) {
+            return QN_OK;
+        }
+        *out = *out || batch.length > 0;
+    }
+}
+
+/* A full run of a task that appends would put every row there a second time. */
+static enum qn_status check_full(struct qn_run *run, struct qn_error *err)
+{
+    bool filled = false;
+    if (run->task->sink.mode == QN_INGEST_APPEND && run->sink_exists) {
+        QN_TRY(has_rows(run, &filled, err));
+    }
+    if (!filled) {
+        return QN_OK;
+    }
+    (void)qn_error_set(err, QN_ERR_CONFIG, "a full run would append every row again to \"%s\", which holds rows",
+                       run->task->sink.table);
+    qn_error_hint(err, "empty or drop the table first, or use sink.mode upsert");
+    return QN_ERR_CONFIG;
+}
+
+static enum qn_status find_start(struct qn_run *run, struct qn_error *err)
+{
+    const struct qn_task *task = run->task;
+    QN_TRY(qn_task_table_exists(run->sink, task->sink.table, &run->sink_exists, err));
+    if (task->checkpoint.column == NULL) {
+        return QN_OK;
+    }
+    QN_TRY(qn_checkpoint_load(run->sink, task->name, &run->stored, err));
+    bool goes_on = run->stored.exists && !run->options.full;
+    if (goes_on) {
+        QN_TRY(check_stored(run, err));
+    } else if (run->options.full) {
+        QN_TRY(check_full(run, err));
+    }
+    QN_TRY(qn_checkpoint_copy(&run->start, goes_on ? &run->stored.value : &task->checkpoint.initial, err));
+    if (task->source.query != NULL && run->start.kind == QN_CHECKPOINT_NONE) {
+        (void)qn_error_set(err, QN_ERR_CONFIG,
+                           "checkpoint.initial is missing: source.query uses :checkpoint, and %s, so it would compare "
+                           "with null and find nothing",
+                           run->options.full ? "a full run starts from it" : "this is the first run");
+        qn_error_hint(err, "write checkpoint.initial, a value below the first row's");
+        return QN_ERR_CONFIG;
+    }
+    return QN_OK;
+}
+
+/* ---- the source's statement ----------------------------------------------------------------------------------- */
+
+/* select * from T where c > :checkpoint order by c. Rows without a value come too, so that they are refused and not
+ * passed over. */
+static enum qn_status table_query(struct qn_run *run, struct qn_buffer *out, struct qn_error *err)
+{
+    char *table = NULL;
+    QN_TRY(qn_connection_quote_table(run->source, NULL, run->task->source.table, &table, err));
+    qn_buffer_printf(out, "select * from %s", table);
+    qn_free_text(table);
+    if (run->task->checkpoint.column != NULL) {
+        char *column = NULL;
+        QN_TRY(qn_connection_quote(run->source, run->task->checkpoint.column, &column, err));
+        if (run->start.kind != QN_CHECKPOINT_NONE) {
+            qn_buffer_printf(out, " where %s > :checkpoint or %s is null", column, column);
+        }
+        qn_buffer_printf(out, " order by %s", column);
+        qn_free_text(column);
+    }
+    return qn_buffer_check(out, "a statement", err);
+}
+
+static enum qn_status run_statement(struct qn_run *run, struct qn_error *err)
+{
+    const struct qn_task_source *source = &run->task->source;
+    qn_auto_buffer sql = QN_BUFFER_INIT;
+    if (source->query == NULL) {
+        QN_TRY(table_query(run, &sql, err));
+    }
+    static const char *const names[] = { "checkpoint" };
+    struct qn_query_options options = QN_QUERY_OPTIONS_INIT;
+    options.batch_rows = source->batch_rows;
+    options.types = source->types;
+    options.n_types = source->n_types;
+    struct qn_value value;
+    qn_checkpoint_bind(&run->start, &value);
+    struct qn_query query = QN_QUERY_INIT;
+    query.sql = source->query != NULL ? source->query : qn_buffer_text(&sql);
+    query.options = &options;
+    if (run->start.kind != QN_CHECKPOINT_NONE && source->uses_checkpoint) {
+        query.values = &value;
+        query.names = names;
+        query.n_values = 1;
+    }
+    QN_TRY(qn_connection_query(run->source, &query, &run->rows, NULL, err));
+    return qn_stream_schema(&run->rows, &run->schema, err);
+}
+
+static enum qn_status find_column(const struct qn_run *run, int64_t *out, struct qn_error *err)
+{
+    const char *column = run->task->checkpoint.column;
+    *out = qn_schema_find(&run->schema, column);
+    if (*out >= 0) {
+        return QN_OK;
+    }
+    if (*out == -2) {
+        return qn_error_set(err, QN_ERR_CONFIG,
+                            "checkpoint.column \"%s\" is in the result of the source more than once", column);
+    }
+    qn_auto_buffer known = QN_BUFFER_INIT;
+    for (int64_t i = 0; i < run->schema.n_children; i++) {
+        qn_buffer_printf(&known, "%s%s", i > 0 ? ", " : "", run->schema.children[i]->name);
+    }
+    (void)qn_error_set(err, QN_ERR_CONFIG, "checkpoint.column \"%s\" is not in the result of the source", column);
+    qn_error_hint(err, "the result has the columns %s", qn_buffer_text(&known));
+    return QN_ERR_CONFIG;
+}
+
+static enum qn_status watch_checkpoint(struct qn_run *run, struct qn_error *err)
+{
+    const struct qn_task *task = run->task;
+    run->feed.column = -1;
+    if (task->checkpoint.column == NULL) {
+        return QN_OK;
+    }
+    int64_t column = 0;
+    QN_TRY(find_column(run, &column, err));
+    struct qn_checkpoint_watch *watch = &run->feed.watch;
+    QN_TRY(qn_checkpoint_watch_init(watch, run->schema.children[column], err));
+    run->feed.column = column;
+    run->feed.every_rows = task->checkpoint.every_rows;
+    watch->ordered = task->checkpoint.every_rows > 0;
+    if (!run->stored.exists || run->options.full) {
+        return QN_OK;
+    }
+    if (run->stored.value.kind != watch->kind) {
+        char was[QN_TYPE_MAX_FORMAT];
+        char is[QN_TYPE_MAX_FORMAT];
+        qn_type_to_text(&run->stored.value.type, was);
+        qn_type_to_text(&watch->column.type, is);
+        (void)qn_error_set(err, QN_ERR_CONFIG,
+                           "checkpoint.column \"%s\" is now of type %s, the stored checkpoint is of "
+                           "type %s",
+                           task->checkpoint.column, is, was);
+        qn_error_hint(err, "move every row again with a full run (qanat run --full)");
+        return QN_ERR_CONFIG;
+    }
+    return task->sink.mode == QN_INGEST_APPEND ? qn_checkpoint_copy(&watch->floor, &run->stored.value, err) : QN_OK;
+}
+
+static enum qn_status prepare_source(struct qn_run *run, struct qn_error *err)
+{
+    QN_TRY(run_statement(run, err));
+    if (run->schema.n_children == 0) {
+        return qn_error_set(err, QN_ERR_CONFIG, "source.query returns no columns: it must be a select");
+    }
+    return QN_OK;
+}
+
+enum qn_status qn_run_prepare(struct qn_run *run, struct qn_error *err)
+{
+    qn_run_progress(run, "connect");
+    QN_TRY(open_source(run, err));
+    QN_TRY(open_sink(run, err));
+    enum qn_status status = find_start(run, err);
+    if (status != QN_OK) {
+        if (status != QN_ERR_CONFIG) {
+            qn_error_prefix(err, "sink \"%s\": ", run->task->sink.connection);
+        }
+        return status;
+    }
+    qn_run_progress(run, "read");
+    status = check_one_file(run, err);
+    if (status == QN_OK) {
+        status = prepare_source(run, err);
+    }
+    if (status != QN_OK) {
+        if (status != QN_ERR_CONFIG) {
+            qn_error_prefix(err, "source \"%s\": ", run->task->source.connection);
+        }
+        return status;
+    }
+    return watch_checkpoint(run, err);
+}

@@ -1,0 +1,39 @@
+/*
+ * run.h: one run of a task, shared by the files that carry it out: prepare.c finds out where the run begins, runner.c
+ * moves the rows. Threads: the fields belong to the thread that runs the task, but for `queue` and `rows`, which the
+ * reader thread has until it is joined.
+ */
+#ifndef QN_TASK_RUN_H
+#define QN_TASK_RUN_H
+
+#include "task/feed.h"
+#include "task/plan.h"
+
+struct qn_run {
+    const struct qn_task *task;
+    struct qn_task_run_options options;
+    struct qn_task_result result;
+    struct qn_connection *source, *sink;
+    struct qn_checkpoint_row stored;
+    struct qn_checkpoint start; /* bound to :checkpoint; kind NONE: nothing is bound */
+    bool sink_exists;
+    bool one_file; /* source and sink are one SQLite file whose readers block writers */
+    struct ArrowArrayStream rows;
+    struct ArrowSchema schema; /* of rows */
+    struct qn_batch_queue queue;
+    bool queue_made;
+    struct qn_feed feed;
+    pthread_t reader;
+    bool reader_runs;
+    int64_t reading_nanos; /* written by the reader thread, read after joining it */
+    int64_t began, last_progress;
+    const char *stage;
+};
+
+/* Open both connections, read the checkpoint, check it against the plan, run the source's statement. */
+enum qn_status qn_run_prepare(struct qn_run *run, struct qn_error *err) QN_MUST_CHECK;
+
+/* Report progress: now, or where a tenth of a second has passed. */
+void qn_run_progress(struct qn_run *run, const char *stage);
+
+#endif
