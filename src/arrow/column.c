@@ -450,4 +450,5 @@ void qn_column_truncate(struct qn_column *column, int64_t length)
         break;
     }
     column->length = length;
+    column->null_count = column->layout == QN_LAYOUT_NULL ? length : column->null_count;
 }

@@ -93,8 +93,9 @@ enum qn_status qn_schema_set(struct ArrowSchema *schema, int64_t i, const char *
     }
     char format[QN_TYPE_MAX_FORMAT];
     qn_type_to_format(type, format);
-    QN_TRY(from_code(ArrowSchemaSetFormat(schema->children[i], format), "format of a schema", err));
-    return from_code(ArrowSchemaSetName(schema->children[i], name), "name of a schema", err);
+    struct ArrowSchema *field = schema->children[i];
+    QN_TRY(from_code(ArrowSchemaSetFormat(field, format), "format of a schema", err));
+    return field->name == name ? QN_OK : from_code(ArrowSchemaSetName(field, name), "name of a schema", err);
 }
 
 enum qn_status qn_schema_metadata_set(struct ArrowSchema *field, const char *key, const char *value,
