@@ -28,13 +28,14 @@ QN_API const char *qn_task_name(const struct qn_task *task);
 /* How a run stands. Texts are borrowed for the call. */
 struct qn_task_progress {
     size_t struct_size;
-    const char *stage; /* "connect", "read", "commit" */
-    int64_t rows;      /* that have reached the sink */
+    const char *stage; /* "connect", "read", "write", "commit", "done" */
+    int64_t rows;      /* that have gone to the sink, committed or not */
     int64_t bytes;     /* Arrow bytes of those rows */
     double seconds;    /* since the run began */
 };
-/* Called about ten times a second, on the thread that runs the task. */
-typedef void (*qn_task_progress_callback)(void *context, const struct qn_task_progress *progress);
+/* Called at every change of stage and about ten times a second, on the thread that runs the task. A non-zero answer
+ * cancels the run: it returns QN_ERR_CANCELLED and rolls back what is not committed. */
+typedef int (*qn_task_progress_callback)(void *context, const struct qn_task_progress *progress);
 
 struct qn_task_run_options {
     size_t struct_size;

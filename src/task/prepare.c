@@ -307,7 +307,7 @@ static enum qn_status prepare_source(struct qn_run *run, struct qn_error *err)
 
 enum qn_status qn_run_prepare(struct qn_run *run, struct qn_error *err)
 {
-    qn_run_progress(run, "connect");
+    QN_TRY(qn_run_progress(run, "connect", err));
     QN_TRY(open_source(run, err));
     QN_TRY(open_sink(run, err));
     enum qn_status status = find_start(run, err);
@@ -317,7 +317,7 @@ enum qn_status qn_run_prepare(struct qn_run *run, struct qn_error *err)
         }
         return status;
     }
-    qn_run_progress(run, "read");
+    QN_TRY(qn_run_progress(run, "read", err));
     status = check_one_file(run, err);
     if (status == QN_OK) {
         status = prepare_source(run, err);

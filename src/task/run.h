@@ -33,7 +33,8 @@ struct qn_run {
 /* Open both connections, read the checkpoint, check it against the plan, run the source's statement. */
 enum qn_status qn_run_prepare(struct qn_run *run, struct qn_error *err) QN_MUST_CHECK;
 
-/* Report progress: now, or where a tenth of a second has passed. */
-void qn_run_progress(struct qn_run *run, const char *stage);
+/* Report progress where the stage is a new one or a tenth of a second has passed; QN_ERR_CANCELLED where the callback
+ * says so. */
+enum qn_status qn_run_progress(struct qn_run *run, const char *stage, struct qn_error *err);
 
 #endif

@@ -20,13 +20,13 @@
 
 /* ---- progress ------------------------------------------------------------------------------------------------- */
 
-void qn_run_progress(struct qn_run *run, const char *stage)
+enum qn_status qn_run_progress(struct qn_run *run, const char *stage, struct qn_error *err)
 {
     int64_t now = qn_clock_nanos();
     bool changed = run->stage == NULL || strcmp(run->stage, stage) != 0;
     run->stage = stage;
     if (run->options.progress == NULL || (!changed && now - run->last_progress < PROGRESS_NANOS)) {
-        return;
+        return QN_OK;
     }
     run->last_progress = now;
     struct qn_task_progress progress = { .struct_size = sizeof progress,
@@ -34,13 +34,16 @@ void qn_run_progress(struct qn_run *run, const char *stage)
                                          .rows = run->feed.rows,
                                          .bytes = run->feed.bytes,
                                          .seconds = (double)(now - run->began) / NANOS_PER_SECOND };
-    run->options.progress(run->options.progress_context, &progress);
+    if (run->options.progress(run->options.progress_context, &progress) != 0) {
+        return qn_error_set(err, QN_ERR_CANCELLED, "the run was cancelled");
+    }
+    return QN_OK;
 }
 
 static enum qn_status tick(void *context, struct qn_error *err)
 {
     struct qn_run *run = context;
-    qn_run_progress(run, run->stage);
+    QN_TRY(qn_run_progress(run, run->stage, err));
     return qn_interrupt_poll(err);
 }
 
@@ -183,11 +186,11 @@ static enum qn_status write_checkpoint(struct qn_run *run, struct qn_error *err)
 static enum qn_status write_slice(struct qn_run *run, struct qn_error *err)
 {
     QN_TRY(qn_connection_begin(run->sink, QN_ISOLATION_DEFAULT, false, err));
-    qn_run_progress(run, "write");
+    QN_TRY(qn_run_progress(run, "write", err));
     QN_TRY(write_rows(run, err));
     QN_TRY(write_checkpoint(run, err));
     QN_TRY(qn_interrupt_poll(err));
-    qn_run_progress(run, "commit");
+    QN_TRY(qn_run_progress(run, "commit", err));
     return qn_connection_commit(run->sink, err);
 }
 
@@ -231,7 +234,7 @@ static enum qn_status move_rows(struct qn_run *run, struct qn_error *err)
 {
     for (bool first = true;; first = false) {
         bool more = false;
-        qn_run_progress(run, "read");
+        QN_TRY(qn_run_progress(run, "read", err));
         QN_TRY(qn_feed_begin(&run->feed, &more, err));
         /* No row at all: with a checkpoint nothing is new and nothing is written; without one the sink is made what the
          * source is: a table without rows. */
@@ -259,7 +262,7 @@ static enum qn_status run_task(struct qn_run *run, struct qn_error *err)
     memcpy(run->result.checkpoint_after, run->result.checkpoint_before, sizeof run->result.checkpoint_after);
     QN_TRY(start_reader(run, err));
     QN_TRY(move_rows(run, err));
-    qn_run_progress(run, "done");
+    (void)qn_run_progress(run, "done", NULL); /* too late to cancel: all is committed */
     return QN_OK;
 }
 
