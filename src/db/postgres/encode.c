@@ -60,7 +60,7 @@ static const struct {
     { QN_PG_TIMESTAMP, "timestamp", true },
     { QN_PG_TIMESTAMPTZ, "timestamp with time zone", true },
     { QN_PG_INTERVAL, "interval", true },
-    { QN_PG_TIMETZ, "time with time zone", true },
+    { QN_PG_TIMETZ, "time with time zone", false },
     { QN_PG_BIT, "bit", false },
     { QN_PG_VARBIT, "bit varying", false },
     { QN_PG_NUMERIC, "numeric", true },
@@ -84,6 +84,27 @@ bool qn_pg_encode_type_strict(uint32_t oid)
     for (size_t i = 0; i < sizeof type_names / sizeof type_names[0]; i++) {
         if (type_names[i].oid == oid) {
             return type_names[i].strict;
+        }
+    }
+    return false;
+}
+
+bool qn_pg_encode_type_binary(uint32_t oid)
+{
+    switch (oid) {
+    case QN_PG_XML: /* its binary input obeys the document's encoding declaration, its text input does not */
+    case QN_PG_MONEY:
+    case QN_PG_INET:
+    case QN_PG_TIMETZ:
+    case QN_PG_BIT:
+    case QN_PG_VARBIT:
+        return false;
+    default:
+        break;
+    }
+    for (size_t i = 0; i < sizeof type_names / sizeof type_names[0]; i++) {
+        if (type_names[i].oid == oid) {
+            return true;
         }
     }
     return false;

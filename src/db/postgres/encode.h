@@ -57,6 +57,9 @@ static inline enum qn_status qn_pg_encoder_put(const struct qn_pg_encoder *encod
 /* "smallint" for 21 and so on; "type 12345" is written into `buffer` for an OID without a name here. */
 const char *qn_pg_encode_type_name(uint32_t oid, char buffer[32]);
 
+/* True for the types whose binary form is written here. */
+bool qn_pg_encode_type_binary(uint32_t oid);
+
 /* True for the types that text is never turned into on the quiet: numbers, dates, times, bool, bytea. */
 bool qn_pg_encode_type_strict(uint32_t oid);
 

@@ -31,6 +31,10 @@ qn_pg_load qn_pg_load_bool, qn_pg_load_bool_from_int, qn_pg_load_int, qn_pg_load
 qn_pg_put qn_pg_put_text, qn_pg_put_bytes, qn_pg_put_char, qn_pg_put_uuid_bytes, qn_pg_put_uuid_text, qn_pg_put_json,
     qn_pg_put_as_text, qn_pg_put_null;
 
+/* The bytes of a string that is not null, checked: inside its buffers, short enough, UTF-8, without NUL. */
+enum qn_status qn_pg_encode_text_value(const struct qn_pg_encoder *encoder, int64_t row, const char **bytes,
+                                       size_t *size, struct qn_error *err) QN_MUST_CHECK;
+
 /* QN_ERR_DATA where a text holds a NUL or is not UTF-8. */
 enum qn_status qn_pg_encode_check_text(const struct qn_pg_encoder *encoder, int64_t row, const char *bytes, size_t size,
                                        struct qn_error *err) QN_MUST_CHECK;

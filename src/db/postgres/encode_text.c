@@ -114,6 +114,14 @@ static void append_value(uint8_t version, const char *bytes, size_t size, struct
 
 /* ---- strings and bytes ---- */
 
+enum qn_status qn_pg_encode_text_value(const struct qn_pg_encoder *encoder, int64_t row, const char **bytes,
+                                       size_t *size, struct qn_error *err)
+{
+    QN_TRY(read_bytes(encoder, row, bytes, size, err));
+    QN_TRY(check_length(encoder, row, *bytes, *size, err));
+    return qn_pg_encode_check_text(encoder, row, *bytes, *size, err);
+}
+
 enum qn_status qn_pg_put_text(const struct qn_pg_encoder *encoder, int64_t row, struct qn_buffer *out,
                               struct qn_error *err)
 {
@@ -122,9 +130,7 @@ enum qn_status qn_pg_put_text(const struct qn_pg_encoder *encoder, int64_t row, 
     }
     const char *bytes;
     size_t size;
-    QN_TRY(read_bytes(encoder, row, &bytes, &size, err));
-    QN_TRY(check_length(encoder, row, bytes, size, err));
-    QN_TRY(qn_pg_encode_check_text(encoder, row, bytes, size, err));
+    QN_TRY(qn_pg_encode_text_value(encoder, row, &bytes, &size, err));
     append_value(encoder->version, bytes, size, out);
     return QN_OK;
 }

@@ -299,8 +299,14 @@ extern const struct qn_dialect qn__dialect_postgres;
 
 /* ---- ingest.c ---- */
 
-/* qn_driver.ingest and qn_driver.execute_many. */
+/* qn_driver.ingest. */
 enum qn_status qn_pg_ingest(void *connection, const struct qn_driver_ingest *ingest, struct ArrowArrayStream *rows,
                             int64_t *rows_out, struct qn_error *err) QN_MUST_CHECK;
+
+/* ---- execute_many.c ---- */
+
+enum qn_status qn_pg_execute_many(void *connection, const struct qn_statement *statement, const int32_t *column_of,
+                                  size_t n_placeholders, struct ArrowArrayStream *rows, int64_t *rows_affected_out,
+                                  struct qn_error *err) QN_MUST_CHECK;
 
 #endif
