@@ -1,0 +1,101 @@
+"""`qanat doctor`: what is there, what is missing, and how to get it."""
+
+from __future__ import annotations
+
+import json
+import platform
+import re
+import sys
+from importlib import metadata
+from typing import Any
+
+import click
+
+OPTIONAL = {
+    "pandas": "to_pandas() of a stream",
+    "pyarrow": "to_pyarrow() of a stream",
+    "duckdb": "SQL over frames and streams",
+}
+NATIVE = ("libqanat", "libpq", "libsqlite3", "libjansson", "libssl", "libcrypto")
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _native_libraries() -> dict[str, str]:
+    """The shared libraries of this process by name: the files that were found."""
+    found: dict[str, str] = {}
+    try:
+        with open("/proc/self/maps", encoding="utf-8", errors="replace") as maps:
+            paths = {line.rsplit(" ", 1)[-1].strip() for line in maps if "/" in line}
+    except OSError:
+        return found
+    for path in sorted(paths):
+        match = re.search(r"/(lib[a-z0-9_]+?)(?:-[0-9a-f]{8})?\.so", path)
+        if match and match.group(1) in NATIVE:
+            found[match.group(1)] = path
+    return found
+
+
+def _drivers() -> dict[str, str]:
+    """Each driver and whether it works: SQLite is tried in memory, a server's cannot be without a server."""
+    import qanat
+    from qanat.errors import QanatError
+
+    drivers: dict[str, str] = {}
+    for name in ("sqlite", "postgres"):
+        try:
+            if name == "sqlite":
+                with qanat.connect("sqlite://:memory:") as connection:
+                    drivers[name] = "SQLite " + str(connection.execute("select sqlite_version() as v")["v"][0])
+            else:
+                drivers[name] = qanat.DatabaseConfig(name).db_type + " driver, needs a server"
+        except QanatError as error:
+            drivers[name] = f"not working: {error}"
+    return drivers
+
+
+def examine() -> dict[str, Any]:
+    """Everything that is shown, as plain values."""
+    report: dict[str, Any] = {
+        "qanat": _version("qanat"),
+        "python": platform.python_version(),
+        "executable": sys.executable,
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "packages": {name: _version(name) for name in ("polars", "click", "rich", *OPTIONAL)},
+        "drivers": _drivers(),
+    }
+    report["libraries"] = _native_libraries()
+    missing = [f"{name} ({use}): pip install {name}" for name, use in OPTIONAL.items() if report["packages"][name] is None]
+    report["missing"] = [name for name in ("polars",) if report["packages"][name] is None]
+    report["optional_missing"] = missing
+    report["ok"] = not report["missing"] and not any(text.startswith("not working") for text in report["drivers"].values())
+    return report
+
+
+@click.command("doctor")
+@click.option("--json", "as_json", is_flag=True, help="The same as one JSON object.")
+def command(as_json: bool) -> None:
+    """Show versions, libraries and drivers, and what is missing. Exit code 1 where something needed is."""
+    report = examine()
+    if as_json:
+        click.echo(json.dumps(report))
+    else:
+        click.echo(f"qanat {report['qanat']}, Python {report['python']} ({report['executable']})")
+        click.echo(f"system     {report['system']}")
+        for name, text in report["drivers"].items():
+            click.echo(f"driver     {name:10} {text}")
+        for name, version in report["packages"].items():
+            click.echo(f"package    {name:10} {version or 'not installed'}")
+        for name, path in report["libraries"].items():
+            click.echo(f"library    {name:10} {path}")
+        for name in report["missing"]:
+            click.echo(f"missing    {name}: pip install {name}")
+        for text in report["optional_missing"]:
+            click.echo(f"optional   {text}")
+        click.echo("all that is needed is there" if report["ok"] else "something that is needed is missing or does not work")
+    sys.exit(0 if report["ok"] else 1)

@@ -1,0 +1,122 @@
+"""`qanat query URI SQL`."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from qanat.cli.outcome import EXIT_INTERRUPTED, reported
+
+if TYPE_CHECKING:
+    from qanat import Connection, Stream
+
+FORMATS = ("parquet", "csv", "json", "jsonl", "arrow")
+SUFFIXES = {".parquet": "parquet", ".csv": "csv", ".json": "json", ".jsonl": "jsonl", ".ndjson": "jsonl"}
+SUFFIXES |= {".arrow": "arrow", ".ipc": "arrow", ".feather": "arrow"}
+SHOWN_ROWS = 20
+
+_NAMED = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
+
+
+def parse_value(text: str) -> Any:
+    """A value as TOML writes it (5, 1.5, true, 2013-01-31, "text"), otherwise the text itself."""
+    try:
+        parsed = tomllib.loads(f"value = {text}")
+    except (tomllib.TOMLDecodeError, ValueError, RecursionError):
+        return text
+    value = parsed["value"]
+    return text if set(parsed) != {"value"} or isinstance(value, dict | list) else value
+
+
+def parse_params(sql: str, given: tuple[str, ...]) -> list[Any] | dict[str, Any] | None:
+    """By position; by name where every one is written name=value and the statement has :name."""
+    matches = [_NAMED.fullmatch(text) for text in given]
+    named = {match.group(1): match.group(2) for match in matches if match is not None}
+    if given and len(named) == len(given) and all(re.search(rf"(?<!:):{name}\b", sql) for name in named):
+        return {name: parse_value(text) for name, text in named.items()}
+    return [parse_value(text) for text in given] or None
+
+
+def _format_of(output: str, given: str | None) -> str:
+    if given is not None:
+        return given
+    found = SUFFIXES.get(Path(output).suffix.lower())
+    if found is None:
+        raise click.UsageError(f"the format of {output!r} is not known by its ending: say --format {'|'.join(FORMATS)}")
+    return found
+
+
+def _show(stream: Stream, limit: int) -> None:
+    from qanat.cli.table import show_stream
+
+    show_stream(stream, limit)
+
+
+def _save(stream: Stream, output: str, form: str) -> int:
+    """Write all rows; a file is replaced only when all of them are there."""
+    from qanat.cli.save import save_stream
+
+    if output == "-":
+        return save_stream(stream, sys.stdout.buffer, form)
+    target = Path(output)
+    part = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        with part.open("wb") as file:
+            rows = save_stream(stream, file, form)
+        part.replace(target)
+    except OSError as error:
+        from qanat.errors import QanatError
+
+        raise QanatError(f"cannot write {output!r}: {error.strerror or error}") from None
+    finally:
+        part.unlink(missing_ok=True)
+    return rows
+
+
+def _run(connection: Connection, sql: str, params: Any, output: str | None, form: str | None, limit: int) -> None:
+    with connection.stream(sql, params) as stream:
+        if output is not None and form is not None:
+            rows = _save(stream, output, form)
+            if output != "-":
+                click.echo(f"{rows:,} rows in {output}", err=True)
+        else:
+            _show(stream, limit)
+
+
+@click.command("query")
+@click.argument("uri")
+@click.argument("sql")
+@click.option("-p", "--param", "given", metavar="VALUE", multiple=True, help="A parameter: VALUE for ?, NAME=VALUE for :NAME.")
+@click.option("-o", "--output", metavar="FILE", help="Save all rows: .parquet .csv .json .jsonl .arrow, or - for standard output.")
+@click.option("--format", "form", type=click.Choice(FORMATS), help="The format of FILE, where its ending does not tell.")
+@click.option("--rows", "limit", type=click.IntRange(0), default=SHOWN_ROWS, show_default=True, help="How many rows to show.")
+@click.option("--json", "as_json", is_flag=True, help="All rows as a JSON array on standard output.")
+def command(
+    uri: str, sql: str, given: tuple[str, ...], output: str | None, form: str | None, limit: int, as_json: bool
+) -> None:
+    """Run a statement and show its rows, or save them with -o.
+
+    URI is sqlite:///file.db or postgresql://user@host/database. Memory stays bounded whatever the size of the result.
+    """
+    if as_json and output is None:
+        output, form = "-", "json"
+    if output is not None:
+        form = _format_of(output, form)
+    params = parse_params(sql, given)
+    try:
+        import qanat
+
+        with reported("", as_json, planning=False):
+            config = qanat.DatabaseConfig.from_uri(uri)
+        with reported(config.to_uri_masked() if hasattr(config, "to_uri_masked") else repr(config), as_json):
+            with qanat.connect(config) as connection:
+                _run(connection, sql, params, output, form, limit)
+    except KeyboardInterrupt:
+        click.echo("interrupted: the statement was cancelled", err=True)
+        sys.exit(EXIT_INTERRUPTED)

@@ -1,0 +1,108 @@
+"""What a run shows while it goes on and when it has ended, for `run` and `copy`."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import click
+
+from qanat.cli.outcome import EXIT_INTERRUPTED, fail
+
+if TYPE_CHECKING:
+    from qanat.task import Progress, Task, TaskResult
+
+PLAIN_SECONDS = 2.0  # between plain lines
+
+
+def size_text(size: float) -> str:
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024 or unit == "GiB":
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    raise AssertionError
+
+
+def _line(progress: Progress) -> str:
+    rate = f", {progress.rows / progress.seconds:,.0f} rows/s" if progress.rows and progress.seconds > 0.05 else ""
+    return f"{progress.stage}: {progress.rows:,} rows, {size_text(progress.bytes)}, {progress.seconds:.1f} s{rate}"
+
+
+@contextmanager
+def _bar(name: str) -> Iterator[Callable[[Progress], None]]:
+    """A moving bar: how many rows there will be is not known, so it pulses."""
+    from rich.console import Console
+    from rich.progress import BarColumn, SpinnerColumn, TextColumn
+    from rich.progress import Progress as Bar
+
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn("{task.fields[text]}"))
+    with Bar(*columns, console=Console(stderr=True), transient=True, refresh_per_second=10) as bar:
+        row = bar.add_task(name, total=None, text="")
+        yield lambda progress: bar.update(row, text=_line(progress))
+
+
+@contextmanager
+def _lines(name: str) -> Iterator[Callable[[Progress], None]]:
+    shown = time.monotonic()
+
+    def show(progress: Progress) -> None:
+        nonlocal shown
+        now = time.monotonic()
+        if now - shown >= PLAIN_SECONDS:
+            shown = now
+            click.echo(f"{name}: {_line(progress)}", err=True)
+
+    yield show
+
+
+@contextmanager
+def _nothing(_name: str) -> Iterator[None]:
+    yield None
+
+
+def _summary(result: TaskResult) -> str:
+    checkpoint = ""
+    if result.checkpoint_after is not None:
+        before = result.checkpoint_before if result.checkpoint_before is not None else "none"
+        moved = f"{before} -> {result.checkpoint_after}" if result.rows else result.checkpoint_after
+        checkpoint = f"; checkpoint {moved}"
+    if result.rows == 0 and result.commits == 0:
+        return f"{result.task}: nothing new{checkpoint} ({result.seconds:.2f} s)"
+    commits = "1 commit" if result.commits == 1 else f"{result.commits:,} commits"
+    rate = f", {result.rows / result.seconds:,.0f} rows/s" if result.seconds > 0 else ""
+    return f"{result.task}: {result.rows:,} rows in {commits}{checkpoint} ({result.seconds:.2f} s{rate})"
+
+
+def _committed(result: TaskResult | None) -> str:
+    if result is None or result.commits == 0:
+        return "nothing was committed"
+    after = f", checkpoint {result.checkpoint_after}" if result.checkpoint_after is not None else ""
+    return f"{result.rows:,} rows were committed{after}; the rest was rolled back"
+
+
+def run_task(task: Task, where: str, full: bool, as_json: bool) -> None:
+    """Run it, show how it goes, say how it ended; exits on failure."""
+    from qanat.errors import QanatError, QueryCancelledError
+
+    show = _nothing if as_json else _bar if sys.stderr.isatty() else _lines
+    try:
+        with show(task.name) as progress:
+            result = task.run(full=full, progress=progress)
+    except (KeyboardInterrupt, QueryCancelledError):
+        if as_json:
+            last = dataclasses.asdict(task.last) if task.last else None
+            click.echo(json.dumps({"ok": False, "interrupted": True, "result": last}))
+        click.echo(f"interrupted: {_committed(task.last)}", err=True)
+        sys.exit(EXIT_INTERRUPTED)
+    except QanatError as error:
+        last = task.last
+        fail(error, where, as_json, result=dataclasses.asdict(last) if last else None)
+    if as_json:
+        click.echo(json.dumps({"ok": True, "result": dataclasses.asdict(result)}))
+    else:
+        click.echo(_summary(result))

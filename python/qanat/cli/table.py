@@ -1,0 +1,52 @@
+"""Rows as a table of text: names, types and the first rows, with their number."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from qanat import Stream
+
+UNLIMITED_WIDTH = 10_000  # of a line where the output is no terminal
+
+
+def _head(stream: Stream, limit: int) -> tuple[pl.DataFrame, int]:
+    """The first `limit` rows and how many there are; no more than one batch is held besides them."""
+    import polars as pl
+
+    kept = [pl.DataFrame(schema=pl.Schema(stream.schema))]
+    rows = 0
+    for batch in stream:
+        if rows < limit:
+            kept.append(pl.DataFrame(batch).head(limit - rows))
+        rows += batch.num_rows
+    return pl.concat(kept), rows
+
+
+def frame_text(frame: pl.DataFrame) -> str:
+    """Every row and column of a frame as text, within the width of the terminal where there is one."""
+    import polars as pl
+
+    width = max(shutil.get_terminal_size().columns, 40) if sys.stdout.isatty() else UNLIMITED_WIDTH
+    with pl.Config(tbl_rows=-1, tbl_cols=-1, tbl_hide_dataframe_shape=True, fmt_str_lengths=60, tbl_width_chars=width):
+        return str(frame)
+
+
+def show_stream(stream: Stream, limit: int) -> None:
+    """Print the first rows and how many there are."""
+    frame, rows = _head(stream, limit)
+    if frame.width == 0:
+        click.echo("done; the statement returns no rows")
+        return
+    click.echo(frame_text(frame))
+    columns = "1 column" if frame.width == 1 else f"{frame.width} columns"
+    if rows > frame.height:
+        click.echo(f"{frame.height:,} of {rows:,} rows shown, {columns} (--rows N shows more, -o FILE saves all)")
+    else:
+        click.echo(f"{rows:,} {'row' if rows == 1 else 'rows'}, {columns}")
