@@ -203,11 +203,6 @@ void qn_config_free(struct qn_config *config)
     qn_free(config);
 }
 
-void qn_free_text(char *text)
-{
-    qn_free(text);
-}
-
 /* ---- typed readers ---- */
 
 static enum qn_status wrong_value(const char *key, const char *value, const char *expected, struct qn_error *err)
