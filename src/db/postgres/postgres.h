@@ -32,7 +32,7 @@
 #define QN_PG_MAX_PARAMETERS 65535
 #define QN_PG_MAX_QUEUED     1024 /* notifications kept for whoever asks; older ones are dropped with a warning */
 #define QN_PG_CACHE_SIZE     64   /* prepared statements kept per connection */
-#define QN_PG_DRAIN_MS       5000 /* how long a cancelled statement may take to end before the connection is given up */
+#define QN_PG_DRAIN_MS       3000 /* how long a cancelled statement may take to end before the connection is given up */
 
 /* ---- type OIDs (src/include/catalog/pg_type.dat, fixed for all time) ---- */
 
@@ -113,13 +113,16 @@ struct qn_pg {
     bool copying_in;              /* the server waits for CopyData */
     bool bad_encoding;            /* client_encoding was changed away from UTF8 */
     bool integer_datetimes;       /* always so since version 10 */
+    bool draining;            /* after a cancel: waits ask no interrupt and end at the deadline */
+    int64_t next_poll;        /* when the interrupt callback is asked again while data flows */
+    int cancel_asked;         /* set by qn_pg_cancel (atomic), cleared when a statement starts */
     int64_t deadline;             /* of the statement that runs, or QN_NO_DEADLINE */
     int64_t statement_timeout_ms; /* the connection's own, client side; 0: none */
     struct qn_pg_notification *notifications, **notifications_end;
     int32_t n_notifications;
     struct qn_pg_prepared *prepared; /* most recently used first */
     int32_t n_prepared;
-    uint64_t next_statement;            /* names of prepared statements */
+    uint64_t statement_seed, next_statement;            /* names of prepared statements */
     struct qn_pg_type_name *type_names; /* looked up by OID, kept */
     int32_t n_type_names;
 };
@@ -265,7 +268,6 @@ enum qn_pg_decoder {
     QN_PG_DECODE_NUMERIC_TEXT,    /* binary numeric into exact text */
     QN_PG_DECODE_NUMERIC_FLOAT8,
     QN_PG_DECODE_BYTES,
-    QN_PG_DECODE_UTF8, /* text types, whose binary form is their text */
     QN_PG_DECODE_UUID,
     QN_PG_DECODE_DATE,
     QN_PG_DECODE_TIME,
@@ -285,9 +287,11 @@ struct qn_pg_type {
 /* The table's entry, or NULL. */
 const struct qn_pg_type *qn_pg_type_find(uint32_t oid);
 
+/* Names of types that are not in the table, asked of the server once. */
 struct qn_pg_type_name {
     uint32_t oid;
-    char name[64];
+    int32_t typmod;
+    char *name;
 };
 
 /* The OID that a parameter of this Arrow field has where the server infers none (0: leave it to the server). */
