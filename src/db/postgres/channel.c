@@ -8,7 +8,7 @@
  *
  * Invariant: in_start always stands at the first byte of a message. Threads: one at a time per connection.
  */
-#include "db/postgres/postgres.h"
+#include "db/postgres/decode.h"
 
 #include "base/fault.h"
 #include "base/log.h"
@@ -23,9 +23,9 @@
 #include <sys/socket.h>
 #include <time.h>
 
-#define IN_CAPACITY     ((size_t)1 << 20) /* of the receive buffer at rest */
-#define IN_WHILE_WRITES ((size_t)64 << 20) /* what is taken in while we only want to send */
-#define OUT_KEPT        ((size_t)4 << 20)  /* send buffers past this are freed after use */
+#define IN_CAPACITY     ((size_t)1 << 20)   /* of the receive buffer at rest */
+#define IN_WHILE_WRITES ((size_t)64 << 20)  /* what is taken in while we only want to send */
+#define OUT_KEPT        ((size_t)4 << 20)   /* send buffers past this are freed after use */
 #define GATHER_ENOUGH   ((size_t)192 << 10) /* a flowing read is satisfied with this */
 #define NAP_NANOS       60000
 #define NAPS_IN_A_ROW   4
@@ -258,7 +258,7 @@ static enum qn_status channel_make_room(struct qn_pg *pg, size_t wanted, struct 
     if (capacity == pg->in_capacity) {
         return QN_OK;
     }
-    char *moved = qn_realloc(pg->in, capacity);
+    char *moved = qn_realloc(pg->in, capacity + QN_PG_IN_SLACK);
     if (moved == NULL) {
         (void)qn_pg_break(pg, NULL, QN_ERR_CONNECTION, "%s", "");
         return qn_error_set(err, QN_ERR_NO_MEMORY, "out of memory: a message of %zu bytes from the server", wanted);
@@ -678,7 +678,8 @@ int32_t qn_pg_body_int32(struct qn_pg_body *body)
 
 const char *qn_pg_body_text(struct qn_pg_body *body)
 {
-    const char *end = body->failed || body->at == body->end ? NULL : memchr(body->at, 0, (size_t)(body->end - body->at));
+    const char *end =
+        body->failed || body->at == body->end ? NULL : memchr(body->at, 0, (size_t)(body->end - body->at));
     if (end == NULL) {
         body->failed = true;
         return "";

@@ -55,8 +55,7 @@ enum qn_status qn_pg_status_of(const char *sqlstate, bool *retryable_out)
     if (qn_text_equal(sqlstate, "08P01")) {
         return QN_ERR_PROTOCOL;
     }
-    if (starts(sqlstate, "08") || starts(sqlstate, "28") || among(sqlstate, gone) ||
-        qn_text_equal(sqlstate, "53300")) {
+    if (starts(sqlstate, "08") || starts(sqlstate, "28") || among(sqlstate, gone) || qn_text_equal(sqlstate, "53300")) {
         return QN_ERR_CONNECTION;
     }
     if (starts(sqlstate, "23")) {

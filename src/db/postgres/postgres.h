@@ -113,17 +113,17 @@ struct qn_pg {
     bool copying_in;              /* the server waits for CopyData */
     bool bad_encoding;            /* client_encoding was changed away from UTF8 */
     bool integer_datetimes;       /* always so since version 10 */
-    bool draining;            /* after a cancel: waits ask no interrupt and end at the deadline */
-    int64_t next_poll;        /* when the interrupt callback is asked again while data flows */
-    int cancel_asked;         /* set by qn_pg_cancel (atomic), cleared when a statement starts */
+    bool draining;                /* after a cancel: waits ask no interrupt and end at the deadline */
+    int64_t next_poll;            /* when the interrupt callback is asked again while data flows */
+    int cancel_asked;             /* set by qn_pg_cancel (atomic), cleared when a statement starts */
     int64_t deadline;             /* of the statement that runs, or QN_NO_DEADLINE */
     int64_t statement_timeout_ms; /* the connection's own, client side; 0: none */
     struct qn_pg_notification *notifications, **notifications_end;
     int32_t n_notifications;
     struct qn_pg_prepared *prepared; /* most recently used first */
     int32_t n_prepared;
-    uint64_t statement_seed, next_statement;            /* names of prepared statements */
-    struct qn_pg_type_name *type_names; /* looked up by OID, kept */
+    uint64_t statement_seed, next_statement; /* names of prepared statements */
+    struct qn_pg_type_name *type_names;      /* looked up by OID, kept */
     int32_t n_type_names;
 };
 
@@ -133,7 +133,7 @@ enum qn_status qn_pg_open(const struct qn_config *config, struct qn_pg **out, st
 void qn_pg_close(struct qn_pg *pg);   /* Terminate, close, free; NULL is allowed */
 void qn_pg_abandon(struct qn_pg *pg); /* the same without sending a byte: the child after a fork */
 /* Ask the server, on a connection of its own, to stop what runs. Any thread; blocks for one short exchange. */
-enum qn_status qn_pg_cancel(struct qn_pg *pg, struct qn_error *err) QN_MUST_CHECK;
+enum qn_status qn_pg_cancel(struct qn_pg *pg, struct qn_error *err);
 
 /* ---- channel.c: messages out ---- */
 
@@ -203,11 +203,18 @@ enum qn_status qn_pg_status_of(const char *sqlstate, bool *retryable_out);
 /* One field of an ErrorResponse or NoticeResponse by its code letter, or NULL. Borrowed from `body`. */
 const char *qn_pg_report_field(const char *body, size_t size, char code);
 
-/* ---- query.c ---- */
+/* ---- simple.c, statement.c, query.c ---- */
 
 /* Run one statement by the simple protocol for its effect. *rows_out (may be NULL): the count of its command tag, or -1.
  * QN_OK means that the connection is ready again; any error leaves it ready too, or broken. */
 enum qn_status qn_pg_simple(struct qn_pg *pg, const char *sql, int64_t *rows_out, struct qn_error *err) QN_MUST_CHECK;
+
+/* The same for a statement that returns rows, in text form: the callback gets each row (a null is a NULL value); its
+ * failure is the result, after the rest has been read. For small answers: nothing is limited but by the messages. */
+typedef enum qn_status (*qn_pg_row_callback)(void *context, struct qn_pg *pg, const char *const *values,
+                                             const size_t *sizes, int32_t n, struct qn_error *err);
+enum qn_status qn_pg_simple_rows(struct qn_pg *pg, const char *sql, qn_pg_row_callback callback, void *context,
+                                 struct qn_error *err) QN_MUST_CHECK;
 
 struct qn_pg_field {
     char *name;
@@ -228,6 +235,10 @@ void qn_pg_description_dispose(struct qn_pg_description *description);
 /* Parse and describe a statement without running it. */
 enum qn_status qn_pg_describe(struct qn_pg *pg, const char *sql, struct qn_pg_description *out,
                               struct qn_error *err) QN_MUST_CHECK;
+
+/* Take the body of a RowDescription into a description that has none yet. */
+enum qn_status qn_pg_take_fields(struct qn_pg *pg, const char *bytes, size_t size, struct qn_pg_description *out,
+                                 struct qn_error *err) QN_MUST_CHECK;
 
 /* The count of a command tag ("INSERT 0 5"), -1 where it has none. */
 int64_t qn_pg_tag_rows(const char *tag);
