@@ -100,7 +100,7 @@ static enum qn_status take_row(const struct qn_batch_reader *reader, struct qn_c
     out->commits = qn_reader_int64(&reader->columns[4], 0);
     enum qn_status status = qn_checkpoint_parse(type, value, size, &out->value, err);
     if (status != QN_OK) {
-        qn_error_prefix(err, QN_CHECKPOINT_TABLE ": ");
+        qn_error_prefix(err, QN_CHECKPOINT_TABLE "");
         return status;
     }
     out->exists = true;
@@ -211,6 +211,25 @@ static enum qn_status refuse_other_run(const char *task, struct qn_error *err)
     return QN_ERR_QUERY;
 }
 
+/* Make the table where nobody has made it since. Of two runs that make it at the same time one fails. */
+static enum qn_status have_table(struct qn_connection *sink, const char *task, struct qn_error *err)
+{
+    bool exists = false;
+    QN_TRY(qn_task_table_exists(sink, QN_CHECKPOINT_TABLE, &exists, err));
+    if (exists) {
+        return QN_OK;
+    }
+    struct qn_error problem = QN_ERROR_INIT;
+    enum qn_status status = make_table(sink, &problem);
+    if (status == QN_ERR_CONSTRAINT || strcmp(problem.sqlstate, "42P07") == 0) {
+        return refuse_other_run(task, err);
+    }
+    if (status != QN_OK && err != NULL) {
+        *err = problem;
+    }
+    return status;
+}
+
 static const char insert_sql[] =
     "insert into " QN_CHECKPOINT_TABLE " (column_name, value, value_type, sink_table, moved_rows, updated, task, "
     "commits) values (:column_name, :value, :value_type, :sink_table, :moved_rows, :updated, :task, :commits)";
@@ -223,7 +242,7 @@ enum qn_status qn_checkpoint_store(struct qn_connection *sink, const struct qn_c
                                    const struct qn_checkpoint_row *row, struct qn_error *err)
 {
     if (!row->table_exists) {
-        QN_TRY(make_table(sink, err));
+        QN_TRY(have_table(sink, update->task, err));
     }
     qn_auto_buffer text = QN_BUFFER_INIT;
     char type[QN_TYPE_MAX_FORMAT];

@@ -260,6 +260,19 @@ static enum qn_status check_shape(json_t *table, const char *prefix, const struc
 
 /* ---- values --------------------------------------------------------------------------------------------------- */
 
+/* What another part refused in a value of the plan, as what it is here: a wrong key. */
+static enum qn_status refuse_value(const char *path, enum qn_status status, struct qn_error *err)
+{
+    if (status == QN_ERR_NO_MEMORY) {
+        return status;
+    }
+    qn_error_prefix(err, "%s", path);
+    if (err != NULL) {
+        err->status = QN_ERR_CONFIG;
+    }
+    return QN_ERR_CONFIG;
+}
+
 static enum qn_status copy_text(const char *text, char **out, struct qn_error *err)
 {
     *out = qn_strdup(text);
@@ -333,39 +346,64 @@ static enum qn_status option_text(const char *path, json_t *value, char number[6
     }
 }
 
-/* A new configuration by the table's `uri` or by its `type`. */
+/* The text at one of the keys that start a configuration; NULL where the key is absent. */
+static enum qn_status starter(json_t *table, const char *path, const char *key, const char **out, struct qn_error *err)
+{
+    json_t *value = json_object_get(table, key);
+    if (value != NULL && !json_is_string(value)) {
+        return qn_error_set(err, QN_ERR_CONFIG, "%s.%s is %s; it must be a string", path, key, toml_name(value));
+    }
+    *out = json_string_value(value);
+    return QN_OK;
+}
+
+/* `type` (or `db_type`) beside a `uri` must say the same. */
+static enum qn_status check_type(const char *path, const char *key, const char *type, const struct qn_config *config,
+                                 struct qn_error *err)
+{
+    const struct qn_driver *driver = qn_driver_find(type);
+    const char *made = qn_config_get(config, "type");
+    if (driver != NULL && strcmp(driver->name, made) == 0) {
+        return QN_OK;
+    }
+    return qn_error_set(err, QN_ERR_CONFIG, "%s.%s is \"%s\", but the database is one of type \"%s\"", path, key, type,
+                        made);
+}
+
+/* A new configuration by the table's `uri` or by its `type` (or `db_type`). */
 static enum qn_status start_config(json_t *table, const char *path, struct qn_config **out, struct qn_error *err)
 {
-    static const char *const starters[] = { "uri", "type", "db_type" };
-    const char *given = NULL;
-    const char *starter = NULL;
-    for (size_t i = 0; i < 3; i++) {
-        json_t *value = json_object_get(table, starters[i]);
-        if (value == NULL) {
+    static const char *const keys[] = { "uri", "type", "db_type" };
+    struct qn_config *config = NULL;
+    enum qn_status status = QN_OK;
+    for (size_t i = 0; i < 3 && status == QN_OK; i++) {
+        const char *text = NULL;
+        status = starter(table, path, keys[i], &text, err);
+        if (status != QN_OK || text == NULL) {
             continue;
         }
-        if (starter != NULL) {
-            return qn_error_set(err, QN_ERR_CONFIG, "%s has both %s and %s: one of them is enough", path, starter,
-                                starters[i]);
+        if (config != NULL) {
+            status = check_type(path, keys[i], text, config, err);
+            continue;
         }
-        if (!json_is_string(value)) {
-            return qn_error_set(err, QN_ERR_CONFIG, "%s.%s is %s; it must be a string", path, starters[i],
-                                toml_name(value));
+        status = i == 0 ? qn_config_from_uri(text, &config, err) : qn_config_new(text, &config, err);
+        if (status != QN_OK) {
+            char place[PATH_SIZE];
+            join_path(place, path, keys[i]);
+            status = refuse_value(place, status, err);
         }
-        starter = starters[i];
-        given = json_string_value(value);
     }
-    if (starter == NULL) {
+    if (status == QN_OK && config == NULL) {
         char known[128];
         qn_driver_names(known, sizeof known);
-        return qn_error_set(err, QN_ERR_CONFIG, "%s.type is missing; it must be one of %s", path, known);
+        status = qn_error_set(err, QN_ERR_CONFIG, "%s.type is missing; it must be one of %s", path, known);
     }
-    enum qn_status status =
-        strcmp(starter, "uri") == 0 ? qn_config_from_uri(given, out, err) : qn_config_new(given, out, err);
     if (status != QN_OK) {
-        qn_error_prefix(err, "%s.%s: ", path, starter);
+        qn_config_free(config);
+        return status;
     }
-    return status;
+    *out = config;
+    return QN_OK;
 }
 
 static enum qn_status fill_config(json_t *table, const char *path, struct qn_config *config, struct qn_error *err)
@@ -384,8 +422,7 @@ static enum qn_status fill_config(json_t *table, const char *path, struct qn_con
         QN_TRY(option_text(place, value, number, &text, err));
         enum qn_status status = qn_config_set(config, key, text, err);
         if (status != QN_OK) {
-            qn_error_prefix(err, "%s: ", place);
-            return status;
+            return refuse_value(place, status, err);
         }
     }
     return QN_OK;
@@ -499,8 +536,9 @@ static enum qn_status read_types(json_t *types, struct qn_task_source *source, s
         struct qn_type type;
         enum qn_status status = qn_type_from_text(json_string_value(value), &type, err);
         if (status != QN_OK) {
-            qn_error_prefix(err, "source.types.%s: ", column);
-            return status;
+            char path[PATH_SIZE];
+            join_path(path, "source.types", column);
+            return refuse_value(path, status, err);
         }
         char *name_copy = NULL;
         char *type_copy = NULL;
@@ -620,10 +658,7 @@ static enum qn_status read_sink(json_t *root, struct qn_task_sink *sink, struct 
     QN_TRY(qn_task_dialect(sink->config, &dialect, err));
     qn_auto_buffer quoted = QN_BUFFER_INIT;
     enum qn_status status = qn_sql_table(dialect, NULL, sink->table, &quoted, err);
-    if (status != QN_OK) {
-        qn_error_prefix(err, "sink.table: ");
-    }
-    return status;
+    return status == QN_OK ? QN_OK : refuse_value("sink.table", status, err);
 }
 
 /* TOML's dates and times, which JSON does not have, come as a table of one key: {"$date": "2013-01-31"},
@@ -639,8 +674,7 @@ static enum qn_status read_initial_time(json_t *value, struct qn_checkpoint *out
             return qn_checkpoint_parse(forms[i].type, json_string_value(text), json_string_length(text), out, err);
         }
     }
-    return qn_error_set(err, QN_ERR_CONFIG,
-                        "is a table; it must be an integer, a float, a string, a date or a timestamp");
+    return qn_error_set(err, QN_ERR_CONFIG, "it must be an integer, a float, a string, a date or a timestamp");
 }
 
 static enum qn_status read_initial(json_t *value, struct qn_checkpoint *out, struct qn_error *err)
@@ -652,7 +686,7 @@ static enum qn_status read_initial(json_t *value, struct qn_checkpoint *out, str
         return qn_checkpoint_parse("Int64", number, strlen(number), out, err);
     case JSON_REAL:
         if (!isfinite(json_real_value(value))) {
-            return qn_error_set(err, QN_ERR_CONFIG, "is not a finite number");
+            return qn_error_set(err, QN_ERR_CONFIG, "it must be a finite number");
         }
         out->kind = QN_CHECKPOINT_REAL;
         out->type = qn_type_of(QN_TYPE_FLOAT64);
@@ -677,8 +711,7 @@ static enum qn_status read_checkpoint(json_t *root, struct qn_task *task, struct
     if (initial != NULL) {
         enum qn_status status = read_initial(initial, &checkpoint->initial, err);
         if (status != QN_OK) {
-            qn_error_prefix(err, "checkpoint.initial ");
-            return status == QN_ERR_NO_MEMORY ? status : QN_ERR_CONFIG;
+            return refuse_value("checkpoint.initial", status, err);
         }
     }
     QN_TRY(take_integer(root, "checkpoint", "every_rows", 1, INT64_C(1000000000000), &checkpoint->every_rows, err));
@@ -703,8 +736,7 @@ static enum qn_status check_placeholders(const struct qn_task *task, bool *uses_
     const char *query = task->source.query;
     enum qn_status status = qn_sql_rewrite(dialect, query, strlen(query), false, &rewritten, err);
     if (status != QN_OK) {
-        qn_error_prefix(err, "source.query: ");
-        return status == QN_ERR_NO_MEMORY ? status : QN_ERR_CONFIG;
+        return refuse_value("source.query", status, err);
     }
     *uses_out = false;
     for (size_t i = 0; i < rewritten.n_placeholders && status == QN_OK; i++) {

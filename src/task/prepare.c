@@ -34,7 +34,7 @@ static enum qn_status open_source(struct qn_run *run, struct qn_error *err)
     }
     qn_config_free(config);
     if (status != QN_OK) {
-        qn_error_prefix(err, "source \"%s\": ", source->connection);
+        qn_error_prefix(err, "source \"%s\"", source->connection);
     }
     return status;
 }
@@ -44,7 +44,7 @@ static enum qn_status open_sink(struct qn_run *run, struct qn_error *err)
     const struct qn_task_sink *sink = &run->task->sink;
     enum qn_status status = qn_connection_open_config(sink->config, &run->sink, err);
     if (status != QN_OK) {
-        qn_error_prefix(err, "sink \"%s\": ", sink->connection);
+        qn_error_prefix(err, "sink \"%s\"", sink->connection);
     }
     return status;
 }
@@ -313,7 +313,7 @@ enum qn_status qn_run_prepare(struct qn_run *run, struct qn_error *err)
     enum qn_status status = find_start(run, err);
     if (status != QN_OK) {
         if (status != QN_ERR_CONFIG) {
-            qn_error_prefix(err, "sink \"%s\": ", run->task->sink.connection);
+            qn_error_prefix(err, "sink \"%s\"", run->task->sink.connection);
         }
         return status;
     }
@@ -324,7 +324,7 @@ enum qn_status qn_run_prepare(struct qn_run *run, struct qn_error *err)
     }
     if (status != QN_OK) {
         if (status != QN_ERR_CONFIG) {
-            qn_error_prefix(err, "source \"%s\": ", run->task->source.connection);
+            qn_error_prefix(err, "source \"%s\"", run->task->source.connection);
         }
         return status;
     }

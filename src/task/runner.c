@@ -69,7 +69,7 @@ static enum qn_status read_rows(struct qn_run *run, struct qn_error *err)
         enum qn_status status = qn_stream_next(&run->rows, &batch, err);
         run->reading_nanos += qn_clock_nanos() - began;
         if (status != QN_OK) {
-            qn_error_prefix(err, "source \"%s\": ", run->task->source.connection);
+            qn_error_prefix(err, "source \"%s\"", run->task->source.connection);
             return status;
         }
         if (batch.release == NULL) {
@@ -153,7 +153,11 @@ static enum qn_status write_rows(struct qn_run *run, struct qn_error *err)
 {
     const struct qn_task_sink *sink = &run->task->sink;
     if (!run->sink_exists && sink->mode != QN_INGEST_CREATE) {
-        QN_TRY(create_sink_table(run, err));
+        /* Asked again inside the transaction: somebody may have made it since. */
+        QN_TRY(qn_task_table_exists(run->sink, sink->table, &run->sink_exists, err));
+        if (!run->sink_exists) {
+            QN_TRY(create_sink_table(run, err));
+        }
     }
     struct qn_ingest ingest = QN_INGEST_INIT;
     ingest.table = sink->table;
@@ -222,10 +226,10 @@ static enum qn_status fail_slice(struct qn_run *run, enum qn_status status, stru
         return err->status;
     }
     if (run->result.rows > 0) {
-        qn_error_prefix(err, "sink \"%s\", slice after %lld rows: ", run->task->sink.connection,
+        qn_error_prefix(err, "sink \"%s\", slice after %lld rows", run->task->sink.connection,
                         (long long)run->result.rows);
     } else {
-        qn_error_prefix(err, "sink \"%s\": ", run->task->sink.connection);
+        qn_error_prefix(err, "sink \"%s\"", run->task->sink.connection);
     }
     return status;
 }

