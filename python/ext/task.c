@@ -10,7 +10,8 @@
 #include <structmember.h>
 
 struct task_object {
-    PyObject_HEAD struct native_state *state;
+    PyObject_HEAD
+    struct native_state *state;
     struct qn_task *task;
     bool running;
     PyObject *last; /* a dict of how the last run ended, or NULL */

@@ -259,7 +259,10 @@ def _plain(value: Any, path: str, depth: int = 0) -> Any:
     if depth > _MAX_DEPTH:
         raise ConfigurationError(f"{path} is nested too deeply")
     if isinstance(value, Mapping):
-        return {_key(key, path): _plain(item, f"{path}.{key}" if path else str(key), depth + 1) for key, item in value.items()}
+        return {
+            _key(key, path): _plain(item, f"{path}.{key}" if path else str(key), depth + 1)
+            for key, item in value.items()
+        }
     if isinstance(value, list | tuple):
         return [_plain(item, f"{path}[{i}]", depth + 1) for i, item in enumerate(value)]
     if isinstance(value, datetime.datetime):

@@ -14,7 +14,9 @@ MODES = ("append", "create", "replace", "truncate", "upsert", "ignore")
 @click.argument("source_table")
 @click.argument("sink_uri")
 @click.argument("sink_table")
-@click.option("--mode", type=click.Choice(MODES), default="append", show_default=True, help="What happens to rows that are there.")
+@click.option(
+    "--mode", type=click.Choice(MODES), default="append", show_default=True, help="What happens to rows that are there."
+)
 @click.option("--key", metavar="COLUMN[,COLUMN]", help="Which columns make a row the same one (upsert, ignore).")
 @click.option("--json", "as_json", is_flag=True, help="Say how it ended as one JSON object.")
 def command(

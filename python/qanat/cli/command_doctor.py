@@ -70,10 +70,14 @@ def examine() -> dict[str, Any]:
         "drivers": _drivers(),
     }
     report["libraries"] = _native_libraries()
-    missing = [f"{name} ({use}): pip install {name}" for name, use in OPTIONAL.items() if report["packages"][name] is None]
+    missing = [
+        f"{name} ({use}): pip install {name}" for name, use in OPTIONAL.items() if report["packages"][name] is None
+    ]
     report["missing"] = [name for name in ("polars",) if report["packages"][name] is None]
     report["optional_missing"] = missing
-    report["ok"] = not report["missing"] and not any(text.startswith("not working") for text in report["drivers"].values())
+    report["ok"] = not report["missing"] and not any(
+        text.startswith("not working") for text in report["drivers"].values()
+    )
     return report
 
 
@@ -97,5 +101,7 @@ def command(as_json: bool) -> None:
             click.echo(f"missing    {name}: pip install {name}")
         for text in report["optional_missing"]:
             click.echo(f"optional   {text}")
-        click.echo("all that is needed is there" if report["ok"] else "something that is needed is missing or does not work")
+        click.echo(
+            "all that is needed is there" if report["ok"] else "something that is needed is missing or does not work"
+        )
     sys.exit(0 if report["ok"] else 1)

@@ -92,10 +92,18 @@ def _run(connection: Connection, sql: str, params: Any, output: str | None, form
 @click.command("query")
 @click.argument("uri")
 @click.argument("sql")
-@click.option("-p", "--param", "given", metavar="VALUE", multiple=True, help="A parameter: VALUE for ?, NAME=VALUE for :NAME.")
-@click.option("-o", "--output", metavar="FILE", help="Save all rows: .parquet .csv .json .jsonl .arrow, or - for standard output.")
-@click.option("--format", "form", type=click.Choice(FORMATS), help="The format of FILE, where its ending does not tell.")
-@click.option("--rows", "limit", type=click.IntRange(0), default=SHOWN_ROWS, show_default=True, help="How many rows to show.")
+@click.option(
+    "-p", "--param", "given", metavar="VALUE", multiple=True, help="A parameter: VALUE for ?, NAME=VALUE for :NAME."
+)
+@click.option(
+    "-o", "--output", metavar="FILE", help="Save all rows: .parquet .csv .json .jsonl .arrow, or - for standard output."
+)
+@click.option(
+    "--format", "form", type=click.Choice(FORMATS), help="The format of FILE, where its ending does not tell."
+)
+@click.option(
+    "--rows", "limit", type=click.IntRange(0), default=SHOWN_ROWS, show_default=True, help="How many rows to show."
+)
 @click.option("--json", "as_json", is_flag=True, help="All rows as a JSON array on standard output.")
 def command(
     uri: str, sql: str, given: tuple[str, ...], output: str | None, form: str | None, limit: int, as_json: bool

@@ -25,7 +25,9 @@ def parse_setting(text: str) -> tuple[str, Any]:
 @click.command("run")
 @click.argument("task_file", metavar="TASK.toml", type=click.Path(dir_okay=False))
 @click.option("--full", is_flag=True, help="Start from checkpoint.initial, whatever is stored.")
-@click.option("--set", "settings", metavar="KEY.PATH=VALUE", multiple=True, help="Set a key of the task file for this run.")
+@click.option(
+    "--set", "settings", metavar="KEY.PATH=VALUE", multiple=True, help="Set a key of the task file for this run."
+)
 @click.option("--json", "as_json", is_flag=True, help="Say how it ended as one JSON object.")
 def command(task_file: str, full: bool, settings: tuple[str, ...], as_json: bool) -> None:
     """Run a task file once: move what is new.

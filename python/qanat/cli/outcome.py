@@ -74,7 +74,18 @@ def fail(error: QanatError, where: str, as_json: bool, planning: bool = False, *
     what, place = _split(error, where)
     advice = _advice(error, code)
     if as_json:
-        fields = ("sqlstate", "retryable", "constraint", "schema", "table", "column", "row", "detail", "hint", "position")
+        fields = (
+            "sqlstate",
+            "retryable",
+            "constraint",
+            "schema",
+            "table",
+            "column",
+            "row",
+            "detail",
+            "hint",
+            "position",
+        )
         problem = {"type": type(error).__name__, "message": what, "where": place, "exit_code": code}
         problem |= {name: getattr(error, name) for name in fields if getattr(error, name) not in (None, "")}
         click.echo(json.dumps({"ok": False, "error": problem, **more}, default=str))

@@ -40,7 +40,12 @@ def _bar(name: str) -> Iterator[Callable[[Progress], None]]:
     from rich.progress import BarColumn, SpinnerColumn, TextColumn
     from rich.progress import Progress as Bar
 
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn("{task.fields[text]}"))
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        TextColumn("{task.fields[text]}"),
+    )
     with Bar(*columns, console=Console(stderr=True), transient=True, refresh_per_second=10) as bar:
         row = bar.add_task(name, total=None, text="")
         yield lambda progress: bar.update(row, text=_line(progress))

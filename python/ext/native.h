@@ -1,0 +1,199 @@
+/*
+ * native.h: what the files of the extension share: module state, the objects, and the helpers between Python and C.
+ *
+ * The extension adds nothing but types to include/qanat: no SQL, no I/O. One file holds one Python type; every type is a
+ * heap type whose objects keep a pointer to the module's state (an object keeps its type alive, the type its module).
+ * Threads: everything runs with the GIL held except what is marked "no GIL". Whatever blocks is called without the GIL.
+ */
+#ifndef QANAT_NATIVE_H
+#define QANAT_NATIVE_H
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include <stdatomic.h>
+#include <sys/types.h>
+
+#include <qanat/qanat.h>
+
+#define NATIVE_STATUSES 16 /* entries of enum qn_status */
+
+struct native_state {
+    PyTypeObject *config_type;
+    PyTypeObject *connection_type;
+    PyTypeObject *stream_type;
+    PyTypeObject *batch_type;
+    PyTypeObject *schema_type;
+    PyTypeObject *task_type;
+    PyObject *errors[NATIVE_STATUSES]; /* exception classes by enum qn_status; NULL for QN_OK */
+    PyObject *decimal_type;            /* decimal.Decimal and so on: NULL until the first value that may be one */
+    PyObject *uuid_type;
+    PyObject *json_dumps;
+    PyObject *json_options;
+    PyObject *logger;        /* logging.getLogger("qanat") */
+    PyObject *is_enabled;    /* its method isEnabledFor */
+    PyObject *debug_level;   /* 10 */
+    PyObject *log_areas;     /* dict: area -> child logger */
+    int log_threshold;       /* what qn_log_set was last told */
+    PyObject *text_c_stream; /* interned "__arrow_c_stream__", "__arrow_c_array__" */
+    PyObject *text_c_array;
+};
+
+/* ---- errors.c ------------------------------------------------------------------------------------------------- */
+
+int native_errors_init(struct native_state *state);
+/* Set the Python exception for *err (or the exception of a signal handler that interrupted the call) and return NULL.
+ * `sql` is a str or NULL. */
+PyObject *native_raise(struct native_state *state, const struct qn_error *err, PyObject *sql);
+/* The same for an error that the extension finds itself. */
+PyObject *native_fail(struct native_state *state, enum qn_status status, const char *format, ...) QN_PRINTF(3, 4);
+/* UTF-8 of a str, borrowed from it. A text with NUL or lone surrogates is an ArgumentError naming `what`. */
+const char *native_text(struct native_state *state, PyObject *text, const char *what);
+/* As native_text, where None (or NULL) gives *out == NULL. Returns -1 with an exception set. */
+int native_optional_text(struct native_state *state, PyObject *text, const char *what, const char **out);
+
+/* ---- interrupt.c ---------------------------------------------------------------------------------------------- */
+
+int native_interrupt_init(void);
+void native_interrupt_clear(void);
+/* The exception that a signal handler raised while this thread blocked in the library: make it the current one and
+ * return true; false where there is none. */
+bool native_interrupt_take(void);
+/* No GIL. The same exception will be raised by the interpreter as soon as the main thread runs Python again: for calls
+ * that other libraries made. */
+void native_interrupt_schedule(void);
+
+/* ---- log_bridge.c --------------------------------------------------------------------------------------------- */
+
+int native_log_init(struct native_state *state);
+void native_log_clear(struct native_state *state);
+/* Tell the library what Python's logging wants to hear; called before calls that may log. Never fails. */
+void native_log_refresh(struct native_state *state);
+
+/* ---- arrow_share.c: Arrow structs that several owners share (no GIL needed) ------------------------------------ */
+
+/* How the copy of a schema differs from the original. */
+enum native_layout {
+    NATIVE_LAYOUT_SAME,   /* as it is */
+    NATIVE_LAYOUT_OFFSETS /* string and binary views become 32-bit offsets */
+};
+/* Deep copy. Returns false where memory is short. */
+bool native_schema_copy(const struct ArrowSchema *from, enum native_layout layout, struct ArrowSchema *out);
+/* Make the names of a struct schema's children unique: the second "a" becomes "a_2" (then "a_3", ...). `in` is moved
+ * and replaced by a copy where something changes; *renamed_out tells. False where memory is short. */
+bool native_schema_unique(struct ArrowSchema *in, bool *renamed_out);
+
+struct native_shared_array;
+/* Take an array over; the caller's reference is the first. NULL where memory is short (the array is untouched). */
+struct native_shared_array *native_shared_array_new(struct ArrowArray *take);
+void native_shared_array_unref(struct native_shared_array *shared);
+const struct ArrowArray *native_shared_array_get(const struct native_shared_array *shared);
+/* An array of the same buffers with its own structs, which keeps `shared` alive. */
+bool native_shared_array_export(struct native_shared_array *shared, struct ArrowArray *out);
+
+/* A stream of one batch. Takes both over on success. */
+bool native_stream_of_one(struct ArrowSchema *schema, struct ArrowArray *array, struct ArrowArrayStream *out);
+
+/* ---- capsules.c: the Arrow PyCapsule protocol ------------------------------------------------------------------ */
+
+PyObject *native_schema_capsule(struct ArrowSchema *take);
+PyObject *native_array_capsule(struct ArrowArray *take);
+PyObject *native_stream_capsule(struct ArrowArrayStream *take);
+/* The schema inside a capsule (borrowed), NULL for None or with an exception set (then *failed is true). */
+const struct ArrowSchema *native_requested_schema(PyObject *capsule_or_none, bool *failed);
+/* Make a stream of any object with __arrow_c_stream__ or __arrow_c_array__. Returns -1 with an exception set. */
+int native_rows_import(struct native_state *state, PyObject *data, struct ArrowArrayStream *out);
+
+/* ---- config.c -------------------------------------------------------------------------------------------------- */
+
+extern PyType_Spec native_config_spec;
+const struct qn_config *native_config_of(PyObject *config);
+
+/* ---- connection.c ---------------------------------------------------------------------------------------------- */
+
+/* A connection that Python objects and exported streams share. No GIL is needed to count. */
+struct native_handle {
+    atomic_int references;
+    struct qn_connection *connection;
+};
+void native_handle_ref(struct native_handle *handle);
+/* No GIL held while the last reference closes the connection: it may block. */
+void native_handle_unref(struct native_handle *handle);
+extern PyType_Spec native_connection_spec;
+
+/* ---- stream.c and stream_core.c -------------------------------------------------------------------------------- */
+
+/* A result being read, shared by a Stream and what was exported of it. All functions: no GIL needed, they may block. */
+struct native_stream_core;
+/* Take `stream` over; on failure it is untouched. */
+enum qn_status native_core_new(struct ArrowArrayStream *stream, struct native_handle *handle,
+                               struct native_stream_core **out, struct qn_error *err);
+void native_core_unref(struct native_stream_core *core);
+enum qn_status native_core_next(struct native_stream_core *core, struct ArrowArray *out, struct qn_error *err);
+void native_core_close(struct native_stream_core *core);
+bool native_core_is_closed(const struct native_stream_core *core);
+/* The error that ended the stream, or NULL. */
+const struct qn_error *native_core_error(const struct native_stream_core *core);
+const struct ArrowSchema *native_core_schema(const struct native_stream_core *core);
+bool native_core_renamed(const struct native_stream_core *core);
+/* A stream over the core, which it keeps alive. Releasing it closes the core. */
+enum qn_status native_core_export(struct native_stream_core *core, struct ArrowArrayStream *out, struct qn_error *err);
+
+extern PyType_Spec native_stream_spec;
+/* A Stream object; takes the caller's reference of `core`, also on failure. `sql` may be NULL. */
+PyObject *native_stream_new(struct native_state *state, struct native_stream_core *core, PyObject *connection,
+                            PyObject *sql);
+/* The core behind a Stream that has not been read yet, or NULL with an exception set. Borrowed. */
+struct native_stream_core *native_stream_take(struct native_state *state, PyObject *stream);
+
+/* ---- schema.c and batch.c -------------------------------------------------------------------------------------- */
+
+extern PyType_Spec native_schema_spec;
+PyObject *native_schema_new(struct native_state *state, const struct ArrowSchema *copied);
+const struct ArrowSchema *native_schema_of(PyObject *schema);
+
+extern PyType_Spec native_batch_spec;
+/* A Batch of `take` (taken on success) with the Schema object. */
+PyObject *native_batch_new(struct native_state *state, struct ArrowArray *take, PyObject *schema);
+
+/* ---- params.c and options.c ------------------------------------------------------------------------------------ */
+
+#define NATIVE_PARAMS_INLINE 8
+#define NATIVE_PARAMS_MAX    65535
+
+/* One row of parameters and what keeps its memory alive while the GIL is released. */
+struct native_params {
+    struct qn_value *values;
+    const char **names; /* NULL: by position */
+    size_t count;
+    PyObject *owners; /* list of the objects that texts and names are borrowed from, or NULL */
+    Py_buffer *buffers;
+    size_t buffer_count;
+    struct qn_value inline_values[NATIVE_PARAMS_INLINE];
+};
+/* From None, a list or tuple, or a dict. Returns -1 with an exception set; needs no dispose then. */
+int native_params_init(struct native_state *state, PyObject *params, struct native_params *out);
+void native_params_dispose(struct native_params *params);
+int native_params_init_types(struct native_state *state);
+
+/* Query options out of a dict or None; the texts are borrowed from it. */
+#define NATIVE_OVERRIDES_MAX 4096
+struct native_options {
+    struct qn_query_options query;
+    struct qn_type_override *overrides;
+    PyObject *owner; /* a copy of `types` as a list of pairs, or NULL */
+};
+int native_options_init(struct native_state *state, PyObject *options, struct native_options *out);
+void native_options_dispose(struct native_options *options);
+
+/* ---- task.c ----------------------------------------------------------------------------------------------------- */
+
+extern PyType_Spec native_task_spec;
+
+/* ---- module.c -------------------------------------------------------------------------------------------------- */
+
+extern PyModuleDef native_module;
+/* The state behind a heap type of ours or a Python subclass of one. */
+struct native_state *native_state_of_type(PyTypeObject *type);
+
+#endif

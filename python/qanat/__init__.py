@@ -1,0 +1,87 @@
+"""Databases as Arrow: connect, ask, insert; frames without a copy.
+
+    import qanat as qn
+    db = qn.connect("sqlite:///demo.db")
+    db.insert("planes", frame, mode="create")
+    db.execute("select * from planes where seats > ?", [100])
+
+polars is imported when the first frame is made. The engine logs through logging.getLogger("qanat"); QANAT_LOG=debug in
+the environment writes to standard error without any configuration.
+"""
+
+from __future__ import annotations
+
+import atexit as _atexit
+from typing import TYPE_CHECKING
+
+from qanat import _logging, _native
+from qanat._config import DatabaseConfig, load_config
+from qanat._connection import Connection, connect
+from qanat._install import get_include, get_library
+from qanat._stream import Batch, Schema, Stream
+from qanat.errors import (
+    ArgumentError,
+    ConfigurationError,
+    ConnectionBusyError,
+    ConnectionClosedError,
+    ConstraintViolationError,
+    DatabaseConnectionError,
+    DataError,
+    FileError,
+    InternalError,
+    NotSupportedError,
+    OutOfMemoryError,
+    QanatError,
+    QueryCancelledError,
+    QueryExecutionError,
+    QueryTimeoutError,
+)
+
+if TYPE_CHECKING:
+    from qanat.task import Progress, Task, TaskResult
+
+__all__ = [
+    "ArgumentError",
+    "Batch",
+    "ConfigurationError",
+    "Connection",
+    "ConnectionBusyError",
+    "ConnectionClosedError",
+    "ConstraintViolationError",
+    "DataError",
+    "DatabaseConfig",
+    "DatabaseConnectionError",
+    "FileError",
+    "InternalError",
+    "NotSupportedError",
+    "OutOfMemoryError",
+    "Progress",
+    "QanatError",
+    "QueryCancelledError",
+    "QueryExecutionError",
+    "QueryTimeoutError",
+    "Schema",
+    "Stream",
+    "Task",
+    "TaskResult",
+    "__version__",
+    "connect",
+    "get_include",
+    "get_library",
+    "load_config",
+]
+
+__version__ = _native.version()
+
+
+def __getattr__(name: str) -> object:
+    """Tasks read TOML and JSON: that is only imported where it is used."""
+    if name in ("Progress", "Task", "TaskResult"):
+        from qanat import task
+
+        return getattr(task, name)
+    raise AttributeError(f"module 'qanat' has no attribute {name!r}")
+
+
+_logging.from_environment()
+_atexit.register(_native._shutdown)

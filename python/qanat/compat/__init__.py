@@ -1,0 +1,45 @@
+"""The names under which the systems before this one were imported, on request only.
+
+    import qanat.compat
+    qanat.compat.install_as("industrydb")
+    import industrydb
+
+`python -m qanat.compat SCRIPT` runs a script with all of them. Nothing is aliased unless asked.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from types import ModuleType
+
+from qanat.compat import _database
+from qanat.errors import ArgumentError
+
+__all__ = ["install_as", "names"]
+
+_MAKERS: dict[str, Callable[[], dict[str, ModuleType]]] = {"industrydb": _database.modules}
+
+
+def names() -> list[str]:
+    """The names that can be installed."""
+    return sorted(_MAKERS)
+
+
+def install_as(*wanted: str) -> None:
+    """Make `import NAME` give qanat under the names of that system; without names, all of them.
+
+    Installing twice is allowed. A module of that name that is not ours, imported already, is left alone and an
+    ArgumentError says so.
+    """
+    for name in wanted or names():
+        maker = _MAKERS.get(name)
+        if maker is None:
+            raise ArgumentError(f"{name!r} is not a name that qanat can stand in for; known are {', '.join(names())}")
+        made = maker()
+        for module_name in made:
+            present = sys.modules.get(module_name)
+            if present is not None and not getattr(present, "__qanat_compat__", False):
+                raise ArgumentError(f"{module_name} has been imported already and is another package")
+        for module_name, module in made.items():
+            sys.modules.setdefault(module_name, module)

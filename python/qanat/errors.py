@@ -1,0 +1,162 @@
+"""The exceptions: one family for all databases.
+
+    QanatError
+      ConfigurationError         a URI, a configuration, an option or a task file is wrong
+      ArgumentError              (also a ValueError) a call got something that it cannot take
+      DatabaseConnectionError    the database cannot be reached, or the connection is gone
+      ConnectionClosedError      the connection or stream was closed, or belongs to another process
+      ConnectionBusyError        the connection is in use by another thread or by an open stream; nothing was run
+      NotSupportedError          a right request that this database or build cannot serve
+      FileError                  (also an OSError) a file or a pipe failed
+      OutOfMemoryError           (also a MemoryError) an allocation failed or a named limit was reached
+      InternalError              a mistake of qanat's
+      QueryExecutionError        the database refused a statement
+        ConstraintViolationError   ... because of a constraint
+        QueryTimeoutError          a time limit has passed
+        QueryCancelledError        cancelled by cancel(), an administrator, or a closed stream
+        DataError                  a value does not fit or is malformed; row and column are named
+
+`str(error)` is the message, one line. What else is known stands in the attributes; detail and hint are also notes
+(PEP 678), so that a traceback shows them. `sql` never holds parameter values; `detail` is what the database says,
+which may quote a value of the row, such as the key that is there already.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = [
+    "ArgumentError",
+    "ConfigurationError",
+    "ConnectionBusyError",
+    "ConnectionClosedError",
+    "ConstraintViolationError",
+    "DataError",
+    "DatabaseConnectionError",
+    "FileError",
+    "InternalError",
+    "NotSupportedError",
+    "OutOfMemoryError",
+    "QanatError",
+    "QueryCancelledError",
+    "QueryExecutionError",
+    "QueryTimeoutError",
+]
+
+
+class QanatError(Exception):
+    """The base of all errors that qanat raises."""
+
+    sqlstate: str | None
+    """Five characters of the SQL standard's table, where the database or its driver gives them."""
+    retryable: bool
+    """Whether the same call may succeed later without a change: a deadlock, a lost link, a locked file."""
+    constraint: str | None
+    schema: str | None
+    table: str | None
+    column: str | None
+    row: int | None
+    """Which row of the data of this call, counted from 0."""
+    detail: str | None
+    hint: str | None
+    """What you can do about it."""
+    position: int | None
+    """Which character of `sql`, counted from 1."""
+    sql: str | None
+    """The statement as it was given, without parameter values."""
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        sqlstate: str | None = None,
+        retryable: bool = False,
+        constraint: str | None = None,
+        schema: str | None = None,
+        table: str | None = None,
+        column: str | None = None,
+        row: int | None = None,
+        detail: str | None = None,
+        hint: str | None = None,
+        position: int | None = None,
+        sql: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.sqlstate = sqlstate
+        self.retryable = retryable
+        self.constraint = constraint
+        self.schema = schema
+        self.table = table
+        self.column = column
+        self.row = row
+        self.detail = detail
+        self.hint = hint
+        self.position = position
+        self.sql = sql
+        if detail is not None:
+            self.add_note(f"detail: {detail}")
+        if hint is not None:
+            self.add_note(f"hint: {hint}")
+
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else ""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # OSError's own way would lose the attributes.
+        return type(self), self.args, dict(self.__dict__)
+
+
+class ConfigurationError(QanatError):
+    """A URI, a configuration, an option or a task file is wrong."""
+
+
+class ArgumentError(QanatError, ValueError):
+    """A call got an argument that it cannot take."""
+
+
+class DatabaseConnectionError(QanatError):
+    """The database cannot be reached, or the connection is gone."""
+
+
+class ConnectionClosedError(QanatError):
+    """The connection or stream was closed, or it belongs to another process."""
+
+
+class ConnectionBusyError(QanatError):
+    """The connection is in use, by another thread or by an open stream. Nothing was run."""
+
+
+class NotSupportedError(QanatError):
+    """A right request that this database, driver or build cannot serve."""
+
+
+class FileError(QanatError, OSError):
+    """A file or a pipe failed."""
+
+
+class OutOfMemoryError(QanatError, MemoryError):
+    """An allocation failed, or a named limit was reached."""
+
+
+class InternalError(QanatError):
+    """A mistake of qanat's: please report it."""
+
+
+class QueryExecutionError(QanatError):
+    """The database refused a statement."""
+
+
+class ConstraintViolationError(QueryExecutionError):
+    """The database refused a statement because of a constraint: `constraint`, `table` and `column` say which."""
+
+
+class QueryTimeoutError(QueryExecutionError):
+    """A time limit that the caller or the server set has passed."""
+
+
+class QueryCancelledError(QueryExecutionError):
+    """The statement was cancelled: by cancel(), by an administrator, or because its stream was closed."""
+
+
+class DataError(QueryExecutionError):
+    """A value does not fit or is malformed: `row` and `column` say which."""
