@@ -13,12 +13,8 @@
 #define QN_DRIVERS_MAX 32 /* registered ones */
 
 static const struct qn_driver *const built_in[] = {
-#ifdef QN_WITH_POSTGRES
     &qn__driver_postgres,
-#endif
-#ifdef QN_WITH_SQLITE
     &qn__driver_sqlite,
-#endif
     NULL,
 };
 static const struct qn_driver *registered[QN_DRIVERS_MAX];
