@@ -48,27 +48,40 @@ enum qn_status qn_batch_reserve(struct qn_batch *batch, int64_t rows, struct qn_
     return QN_OK;
 }
 
-enum qn_status qn_batch_finish(struct qn_batch *batch, int64_t rows, struct ArrowArray *out, struct qn_error *err)
+/* A sticky failure, or columns of different lengths. */
+static enum qn_status check_columns(const struct qn_batch *batch, int64_t rows, struct qn_error *err)
 {
     for (int64_t i = 0; i < batch->n_columns; i++) {
         const struct qn_column *column = &batch->columns[i];
-        if (!column->failed && column->length != rows) {
+        enum qn_status status = qn__column_check(column, err);
+        if (status == QN_ERR_NO_MEMORY) {
+            qn_error_prefix(err, "column \"%s\"", column->name);
+        }
+        QN_TRY(status);
+        if (column->length != rows) {
             return qn_error_set(err, QN_ERR_INTERNAL, "column \"%s\": %lld values for a batch of %lld rows",
                                 column->name, (long long)column->length, (long long)rows);
         }
     }
+    return QN_OK;
+}
+
+enum qn_status qn_batch_finish(struct qn_batch *batch, int64_t rows, struct ArrowArray *out, struct qn_error *err)
+{
+    QN_TRY(check_columns(batch, rows, err));
     struct ArrowArray array;
     QN_TRY(qn__array_new(1, batch->n_columns, &array, err));
-    for (int64_t i = 0; i < batch->n_columns; i++) {
-        struct qn_column *column = &batch->columns[i];
-        enum qn_status status = qn_column_finish(column, array.children[i], err);
-        if (status != QN_OK) {
-            if (status == QN_ERR_NO_MEMORY) {
-                qn_error_prefix(err, "column \"%s\"", column->name);
-            }
-            qn_array_release(&array);
-            return status;
+    enum qn_status status = QN_OK;
+    for (int64_t i = 0; status == QN_OK && i < batch->n_columns; i++) {
+        status = qn_column_finish(&batch->columns[i], array.children[i], err);
+    }
+    if (status != QN_OK) {
+        for (int64_t i = 0; i < batch->n_columns; i++) {
+            qn__column_fail(&batch->columns[i],
+                            QN__FAIL_MEMORY); /* some are gone: nothing more can come of these rows */
         }
+        qn_array_release(&array);
+        return status;
     }
     array.length = rows;
     *out = array;

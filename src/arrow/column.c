@@ -317,8 +317,14 @@ static enum qn_status finish_nested(struct qn_column *column, struct ArrowArray 
     return QN_OK;
 }
 
-static enum qn_status failure(const struct qn_column *column, struct qn_error *err)
+enum qn_status qn__column_check(const struct qn_column *column, struct qn_error *err)
 {
+    for (int64_t i = 0; i < column->n_children; i++) {
+        QN_TRY(qn__column_check(&column->children[i], err));
+    }
+    if (!column->failed) {
+        return QN_OK;
+    }
     if (!column->over_limit) {
         return qn__no_memory(err);
     }
@@ -359,9 +365,7 @@ static enum qn_status finish_layout(struct qn_column *column, struct ArrowArray 
 enum qn_status qn_column_finish(struct qn_column *column, struct ArrowArray *out, struct qn_error *err)
 {
     struct ArrowArray array = { 0 };
-    if (column->failed) {
-        return failure(column, err);
-    }
+    QN_TRY(qn__column_check(column, err));
     enum qn_status status = finish_layout(column, &array, err);
     if (status != QN_OK) {
         qn__column_fail(column, QN__FAIL_MEMORY); /* children may be gone: nothing more can come of these values */
