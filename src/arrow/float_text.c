@@ -1,5 +1,5 @@
 /*
- * float_text.c: shortest round-trip text of floats: the fewest digits of %g that read back as the same value.
+ * float_text.c: round-trip text of floats: the fewest digits of %g, from 15 (6) on, that read back as the same value.
  *
  * printf and strtod both write and read the locale's decimal point, so that the round trip is checked before the point is
  * put right. No state.

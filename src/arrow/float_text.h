@@ -1,5 +1,5 @@
 /*
- * float_text.h: doubles and floats as the shortest decimal text that reads back as the same value. No state.
+ * float_text.h: doubles and floats as decimal text of 15 to 17 (6 to 9) digits, the first that reads back as the same value.
  */
 #ifndef QN_ARROW_FLOAT_TEXT_H
 #define QN_ARROW_FLOAT_TEXT_H

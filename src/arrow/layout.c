@@ -314,7 +314,7 @@ static enum qn_status convert(const struct plan *plan, const struct qn_reader *r
     }
     made.length = source->length;
     made.offset = source->offset;
-    made.null_count = source->null_count;
+    made.null_count = source->buffers[0] != NULL ? source->null_count : 0; /* a count of -1 needs a validity buffer */
     qn__array_retain(&made, source);
     qn__array_move(&made, out);
     return QN_OK;
@@ -368,7 +368,7 @@ static enum qn_status layout_next(void *self, struct ArrowArray *out, struct qn_
     qn__array_borrow(&made, 0, batch.buffers[0]);
     made.length = batch.length;
     made.offset = batch.offset;
-    made.null_count = batch.null_count;
+    made.null_count = batch.buffers[0] != NULL ? batch.null_count : 0;
     layout->rows += batch.length;
     qn__array_retain(&made, &batch);
     qn__array_move(&made, out);
