@@ -224,6 +224,7 @@ static void decimal__from_double_is_exact_or_refused(void **state)
         { 0x1p-38, "0.00000000000363797880709171295166015625" },
         { 0x1.8p-37, "0.00000000001091393642127513885498046875" },
         { 1e22, "10000000000000000000000" },
+        { 1e38, "99999999999999997748809823456034029568" }, /* the nearest double to 10^38 is below it */
     };
     qn_int128 value;
     int scale;
@@ -233,7 +234,7 @@ static void decimal__from_double_is_exact_or_refused(void **state)
         qn_decimal_format(value, scale, out);
         assert_string_equal(out, exact[i].written);
     }
-    static const double inexact[] = { 0.1, 1e-7, 0x1p-39, 0x1p127, 1e38, 1e300, 5e-324, 0x1.0000000000001p0 };
+    static const double inexact[] = { 0.1, 1e-7, 0x1p-39, 0x1p127, 1e39, 1e300, 5e-324, 0x1.0000000000001p0 };
     for (size_t i = 0; i < sizeof inexact / sizeof inexact[0]; i++) {
         assert_false(qn_decimal_from_double(inexact[i], 38, &value, &scale));
     }
