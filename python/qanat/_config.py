@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 import re
-import tomllib
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qanat._native import Config as NativeConfig
 from qanat.errors import ConfigurationError, QanatError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from qanat._connection import Connection
 
 _FIELDS = ("host", "port", "database", "username", "password", "path")
@@ -250,6 +250,9 @@ def load_config(path: str | os.PathLike[str]) -> dict[str, DatabaseConfig]:
     `${NAME}` in a text is replaced by the environment variable of that name. Other tables of the file are left alone.
     Raises ConfigurationError naming the file, the line where it can be found, and the key.
     """
+    import tomllib  # here, so that `import qanat` stays quick
+    from pathlib import Path
+
     file = Path(path)
     try:
         text = file.read_bytes().decode("utf-8")

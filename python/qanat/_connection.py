@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
-from qanat import _frames, _native, _sql
+from qanat import _native, _sql
 from qanat._config import DatabaseConfig
 from qanat._stream import Stream
 from qanat.errors import ArgumentError, DatabaseConnectionError, QanatError
@@ -111,6 +111,8 @@ class Connection(_native.Connection):
         `params_list` holds lists, tuples or dicts, or is a frame: anything with an Arrow interface. The error's `row`
         says which row failed.
         """
+        from qanat import _frames
+
         rows: Any = params_list
         if not _frames.has_arrow(rows):
             if isinstance(rows, str | bytes | Mapping):
@@ -185,6 +187,8 @@ class Connection(_native.Connection):
             raise ArgumentError(f"mode {mode!r} needs key: the columns that say which rows are the same")
         if mode not in ("upsert", "ignore") and columns:
             raise ArgumentError(f"key belongs to the modes upsert and ignore, not to {mode!r}")
+        from qanat import _frames  # with datetime, decimal and json: not at import
+
         return self._ingest(table, _frames.rows_of(data), _MODES[mode], columns, schema)
 
     def select(

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from qanat import _native
 from qanat.errors import QanatError
 
 
 def get_include() -> str:
     """The folder to give to the C compiler with -I: it holds qanat/qanat.h."""
+    from pathlib import Path
+
     here = Path(__file__).resolve().parent
     for folder in (here / "include", here.parents[1] / "include"):  # installed; or an editable build, in the tree
         if (folder / "qanat" / "qanat.h").is_file():
@@ -19,6 +19,8 @@ def get_include() -> str:
 
 def get_library() -> str:
     """The shared library to link with: the one that this Python module itself uses."""
+    from pathlib import Path
+
     here = Path(__file__).resolve().parent
     extension = _native.__file__
     for file in (here / "lib" / "libqanat.so", Path(extension).resolve().parent / "libqanat.so"):
