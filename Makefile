@@ -13,7 +13,6 @@ BIN := .venv/bin
 BUILD := build/dev
 FUZZ_SECONDS ?= 60
 export PATH := $(CURDIR)/$(BIN):$(PATH)
-export MESONPY_EDITABLE_SKIP := $(CURDIR)/$(BUILD)
 
 .PHONY: demo test check torture fuzz bench lint wheel build setup-build setup-test clean
 

@@ -188,7 +188,12 @@ static enum qn_status channel_lost(struct qn_pg *pg, struct qn_error *err)
 
 static enum qn_status channel_timeout(struct qn_error *err)
 {
-    return qn_error_set(err, QN_ERR_TIMEOUT, "the statement did not end within its time limit");
+    (void)qn_error_set(err, QN_ERR_TIMEOUT, "the statement did not end within its time limit");
+    if (err != NULL) {
+        err->retryable = true;
+        QN_ERROR_COPY(err->sqlstate, "57014", 5);
+    }
+    return QN_ERR_TIMEOUT;
 }
 
 /* While data flows nothing waits: deadline and interrupt are looked at by the clock. */

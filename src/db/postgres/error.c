@@ -64,9 +64,6 @@ enum qn_status qn_pg_status_of(const char *sqlstate, bool *retryable_out)
     if (qn_text_equal(sqlstate, "57014")) {
         return QN_ERR_CANCELLED;
     }
-    if (qn_text_equal(sqlstate, "55P03")) {
-        return QN_ERR_TIMEOUT;
-    }
     if (starts(sqlstate, "0A")) {
         return QN_ERR_UNSUPPORTED;
     }
@@ -147,7 +144,7 @@ enum qn_status qn_pg_error_from_message(struct qn_pg *pg, const char *body, size
     copy_field(local.table_name, sizeof local.table_name, body, size, 't');
     copy_field(local.column_name, sizeof local.column_name, body, size, 'c');
     copy_field(local.sqlstate, sizeof local.sqlstate, body, size, 'C');
-    local.retryable = retryable;
+    local.retryable = retryable || status == QN_ERR_TIMEOUT;
     const char *position = qn_pg_report_field(body, size, 'P');
     long long at = 0;
     if (position != NULL && qn_text_to_int64(position, 1, INT32_MAX, &at)) {

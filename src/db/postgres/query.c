@@ -160,8 +160,14 @@ static enum qn_status take_other(struct cursor *cursor, char type, const char *b
     switch (type) {
     case '2': /* BindComplete */
     case '3': /* CloseComplete */
-    case 'I': /* EmptyQueryResponse */
         return QN_OK;
+    case 'I': /* EmptyQueryResponse */
+        (void)qn_error_set(err, QN_ERR_QUERY, "the statement is empty");
+        if (err != NULL) {
+            QN_ERROR_COPY(err->sqlstate, "42601", 5);
+        }
+        (void)!qn_pg_sync_to_ready(pg, NULL);
+        return QN_ERR_QUERY;
     case 'C':
         take_tag(cursor, body, size);
         return QN_OK;
