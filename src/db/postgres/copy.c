@@ -13,17 +13,18 @@
  */
 #include "db/postgres/copy.h"
 
+#include "base/log.h"
 #include "base/memory.h"
 #include "base/text.h"
 #include "db/postgres/encode_parts.h"
 
 #include <stdio.h>
 
-#define HEAD         ((size_t)5)         /* 'd' and the length */
-#define SEND_AT      ((size_t)256 << 10) /* the buffer is sent once it holds so much */
-#define CHUNK_BYTES  ((size_t)4 << 20)   /* of variable values in a chunk, all columns together */
-#define COLUMN_BYTES ((size_t)4 << 10)   /* of a column at least, however many columns there are */
-#define MESSAGE_MAX  ((size_t)64 << 20)  /* of one CopyData */
+#define HEAD         ((size_t)5)        /* 'd' and the length */
+#define SEND_AT      ((size_t)32 << 10) /* the buffer is sent once it holds so much */
+#define CHUNK_BYTES  ((size_t)4 << 20)  /* of variable values in a chunk, all columns together */
+#define COLUMN_BYTES ((size_t)4 << 10)  /* of a column at least, however many columns there are */
+#define MESSAGE_MAX  ((size_t)32 << 10) /* of one CopyData: what the server takes in at once stays in its cache */
 #define NO_STRIDE    ((size_t)0)
 
 static const char signature[19] = "PGCOPY\n\377\r\n\0\0\0\0\0\0\0\0"; /* with flags and extension length */
@@ -187,6 +188,8 @@ enum qn_status qn_pg_copy_begin(struct qn_pg *pg, const char *sql, const char *t
         qn_pg_copy_dispose(&copy);
         return qn__no_memory(err);
     }
+    QN_LOG(QN_LOG_DEBUG, "postgres", "%s", sql);
+    __atomic_store_n(&pg->cancel_asked, 0, __ATOMIC_RELEASE);
     qn_pg_message(pg, 'Q', sql, strlen(sql) + 1);
     enum qn_status status = qn_pg_flush(pg, err);
     if (status != QN_OK) {

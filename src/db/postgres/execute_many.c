@@ -10,6 +10,7 @@
  */
 #include "arrow/reader.h"
 #include "arrow/stream.h"
+#include "base/log.h"
 #include "base/memory.h"
 #include "base/text.h"
 #include "db/postgres/encode.h"
@@ -217,9 +218,12 @@ enum qn_status qn_pg_execute_many(void *connection, const struct qn_statement *s
                                   struct qn_error *err)
 {
     struct qn_error failure = QN_ERROR_INIT;
+    struct qn_pg *pg = connection;
+    QN_LOG(QN_LOG_DEBUG, "postgres", "%s", statement->sql);
+    __atomic_store_n(&pg->cancel_asked, 0, __ATOMIC_RELEASE);
     qn_auto_schema schema = { .release = NULL };
     QN_TRY(qn_stream_schema(rows, &schema, err));
-    struct many many = { .pg = connection, .statement = statement, .n_placeholders = n_placeholders };
+    struct many many = { .pg = pg, .statement = statement, .n_placeholders = n_placeholders };
     many.encoders = qn_calloc(n_placeholders, sizeof *many.encoders);
     enum qn_status status = many.encoders == NULL ? qn__no_memory(&failure) : QN_OK;
     if (status == QN_OK) {
@@ -229,7 +233,9 @@ enum qn_status qn_pg_execute_many(void *connection, const struct qn_statement *s
         status = prepare(&many, &schema, column_of, &failure);
     }
     if (status == QN_OK) {
+        many.pg->deadline = qn_deadline_after_ms(statement->options->statement_timeout_ms);
         status = send_stream(&many, rows, &failure);
+        many.pg->deadline = QN_NO_DEADLINE;
         if (status != QN_OK && !many.pg->broken && is_stale(&failure)) {
             qn_pg_forget(many.pg, many.prepared);
         }
