@@ -162,10 +162,11 @@ static void fake_log_params(const struct qn_statement *statement)
         qn_buffer_printf(&fake.log, "%s%s", i > 0 ? ", " : " [", format);
         if (qn_reader_is_null(column, 0)) {
             qn_buffer_append_text(&fake.log, " null");
-        } else if (qn_reader_bytes(column, 0, &bytes, &size)) {
-            qn_buffer_printf(&fake.log, " %.*s", (int)size, bytes);
         } else if (column->type.id == QN_TYPE_INT64) {
             qn_buffer_printf(&fake.log, " %lld", (long long)qn_reader_int64(column, 0));
+        } else {
+            assert_true(qn_reader_bytes(column, 0, &bytes, &size));
+            qn_buffer_printf(&fake.log, " %.*s", (int)size, bytes);
         }
     }
     qn_buffer_append_byte(&fake.log, ']');
