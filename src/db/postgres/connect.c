@@ -3,7 +3,7 @@
  *
  * libpq does addresses, TLS in every sslmode, SCRAM, .pgpass, service files and several hosts; we wait for it in our own
  * poll loop. Before the socket is taken over one statement goes through libpq (the barrier): when its ReadyForQuery has
- * come, nothing of the dialogue is left in libpq's buffer. What came with it besides is looked for and kept.
+ * come, nothing of the dialogue is left in libpq's buffer.
  *
  * Threads: one at a time; qn_pg_cancel from any, on the immutable key.
  */
@@ -68,7 +68,7 @@ static const char *libpq_keyword(const PQconninfoOption *known, const char *key)
     }
     for (; known->keyword != NULL; known++) {
         if (qn_text_equal(known->keyword, key)) {
-            return known->keyword; /* static storage of libpq's, copied below by its own rules */
+            return known->keyword;
         }
     }
     return NULL;
@@ -378,6 +378,7 @@ enum qn_status qn_pg_open(const struct qn_config *config, struct qn_pg **out, st
         status = qn__no_memory(err);
     } else {
         pg->fd = -1;
+        pg->out.limit = QN_PG_MAX_SENT;
         pg->deadline = QN_NO_DEADLINE;
         status = keywords_fill(keywords, known, config, err);
     }

@@ -266,7 +266,9 @@ static enum qn_status prepare_new(struct qn_pg *pg, const char *sql, size_t sql_
     struct qn_error first = QN_ERROR_INIT;
     enum qn_status status =
         parse_and_describe(pg, prepared->name, sql, sql_size, NULL, 0, &prepared->description, &first);
-    bool untold = status != QN_OK && qn_text_equal(first.sqlstate, "42P18") && pg->transaction_status == 'I';
+    /* indeterminate_datatype, ambiguous_function */
+    bool untold = (qn_text_equal(first.sqlstate, "42P18") || qn_text_equal(first.sqlstate, "42725")) &&
+                  status != QN_OK && pg->transaction_status == 'I';
     if (params == NULL || params->n_children == 0 || params->n_children > QN_PG_MAX_PARAMETERS ||
         (status != QN_OK && !untold)) {
         if (status != QN_OK && err != NULL) {
