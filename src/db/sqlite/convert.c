@@ -340,7 +340,8 @@ static enum qn_status replace(struct qn_column *column, struct qn_column *fresh,
     return QN_OK;
 }
 
-enum qn_status qn_sqlite_column_to_text(struct qn_column *column, const char *name, struct qn_error *err)
+enum qn_status qn_sqlite_column_to_text(struct qn_column *column, const char *name, bool whole_plain,
+                                        struct qn_error *err)
 {
     struct qn_column fresh;
     struct qn_type type = qn_type_of(QN_TYPE_STRING_VIEW);
@@ -356,6 +357,9 @@ enum qn_status qn_sqlite_column_to_text(struct qn_column *column, const char *na
             double number;
             memcpy(&number, column->data + (size_t)i * sizeof number, sizeof number);
             size = qn_sqlite_float_text(number, text);
+            if (whole_plain && size > 2 && memcmp(text + size - 2, ".0", 2) == 0) {
+                size -= 2;
+            }
         } else {
             size = (size_t)snprintf(text, sizeof text, "%" PRId64, int64_at(column, i));
         }

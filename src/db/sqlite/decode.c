@@ -264,7 +264,7 @@ static enum qn_status become(struct qn_sqlite_decoder *self, int i, enum qn_sqli
 static enum qn_status widen_to_text(struct qn_sqlite_decoder *self, int i, struct qn_error *err)
 {
     struct qn_sqlite_field *field = &self->fields[i];
-    QN_TRY(qn_sqlite_column_to_text(&self->batch.columns[i], field->name, err));
+    QN_TRY(qn_sqlite_column_to_text(&self->batch.columns[i], field->name, field->held_integers, err));
     field->kind = QN_SQLITE_TEXT;
     field->type = qn_sqlite_kind_type(QN_SQLITE_TEXT);
     return QN_OK;
@@ -299,6 +299,7 @@ static enum qn_status widen(struct qn_sqlite_decoder *self, int i, enum qn_sqlit
         bool exact;
         QN_TRY(qn_sqlite_column_to_float64(column, field->name, &exact, err));
         if (exact) {
+            field->held_integers = true;
             field->kind = QN_SQLITE_FLOAT64;
             field->type = qn_sqlite_kind_type(QN_SQLITE_FLOAT64);
             return QN_OK;
@@ -357,6 +358,7 @@ static bool put_as_is(struct qn_sqlite_decoder *self, int i, sqlite3_value *valu
         return type == SQLITE_INTEGER;
     case QN_SQLITE_FLOAT64:
         if (type == SQLITE_FLOAT || (type == SQLITE_INTEGER && qn_sqlite_exact_in_double(number))) {
+            self->fields[i].held_integers |= type == SQLITE_INTEGER;
             qn_column_put_float64(column, sqlite3_value_double(value));
             return true;
         }

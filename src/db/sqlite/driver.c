@@ -22,7 +22,9 @@ static const char tables_in_schema_sql[] =
 static const char columns_sql[] =
     "select name as name, type as type, rootpage as nullable, type as \"default\", rootpage as primary_key "
     "from sqlite_schema where 0 union all select * from (select name, type, "
-    "\"notnull\" = 0 and not (pk = 1 and upper(type) = 'INTEGER'), dflt_value, nullif(pk, 0) "
+    "\"notnull\" = 0 and not (pk = 1 and upper(type) = 'INTEGER' and 1 = (select count(*) from pragma_table_xinfo(?2, "
+    "?1) "
+    "where pk > 0)), dflt_value, nullif(pk, 0) "
     "from pragma_table_xinfo(?2, ?1) where hidden <> 1 order by cid)";
 
 static const struct qn_dialect dialect = {

@@ -197,6 +197,8 @@ static enum qn_status refuse_same_keys(struct ingest *self, struct qn_error *err
         qn_buffer_printf(&keys, "%sc%" PRId64, k > 0 ? ", " : "", column);
         qn_buffer_printf(&given, "%sc%" PRId64 " is not null", k > 0 ? " and " : "", column);
     }
+    QN_TRY(qn_buffer_check(&keys, "a statement", err));
+    QN_TRY(qn_buffer_check(&given, "a statement", err));
     qn_buffer_printf(&sql,
                      "select min(n), (select min(b.n) from " STAGE
                      " b where b.n > a.low and (%s) = (select %s from " STAGE

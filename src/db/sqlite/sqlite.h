@@ -143,6 +143,7 @@ struct qn_sqlite_field {
     enum qn_sqlite_kind kind;
     bool text_at_last; /* invalid_date = text: read as text, turned into `wanted` at the end where every value parses */
     enum qn_sqlite_kind wanted;
+    bool held_integers; /* a FLOAT64 column that integers have gone into */
     struct qn_type type;
     char *name;
     char *declared; /* or NULL */
@@ -180,9 +181,10 @@ enum qn_status qn_sqlite_decoder_finish(struct qn_sqlite_decoder *self, struct A
  * reason ("is not a date") in *why. */
 bool qn_sqlite_put_override(struct qn_column *column, sqlite3_value *value, const char **why);
 bool qn_sqlite_put_decimal(struct qn_column *column, sqlite3_value *value, const char **why);
-/* Replace the values of an INT64, FLOAT64 or BOOL column (bools as 0 and 1) by their text, or by doubles where all are
- * exact (*exact_out). */
-enum qn_status qn_sqlite_column_to_text(struct qn_column *column, const char *name, struct qn_error *err) QN_MUST_CHECK;
+/* Replace the values of an INT64 or FLOAT64 column by their text ("5.0", or "5" where whole_plain), or by doubles where
+ * all are exact (*exact_out). */
+enum qn_status qn_sqlite_column_to_text(struct qn_column *column, const char *name, bool whole_plain,
+                                        struct qn_error *err) QN_MUST_CHECK;
 enum qn_status qn_sqlite_column_to_float64(struct qn_column *column, const char *name, bool *exact_out,
                                            struct qn_error *err) QN_MUST_CHECK;
 enum qn_status qn_sqlite_column_bool_to_int64(struct qn_column *column, const char *name,
