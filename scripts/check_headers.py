@@ -45,7 +45,9 @@ def nanoarrow_folders(root: Path) -> list[Path]:
 def compile_alone(command: list[str], include: str) -> str | None:
     """None where a file of that one include compiles, or what the compiler says."""
     text = f"#include {include}\n#include {include}\n"  # twice: the guard has to hold
-    ran = subprocess.run([*command, "-S", "-o", os.devnull, "-"], input=text, capture_output=True, text=True, check=False)
+    ran = subprocess.run(
+        [*command, "-S", "-o", os.devnull, "-"], input=text, capture_output=True, text=True, check=False
+    )
     return None if ran.returncode == 0 else ran.stdout + ran.stderr
 
 

