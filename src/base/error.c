@@ -38,13 +38,15 @@ static void make_one_line(char *text)
 
 void qn__error_copy(char *field, size_t field_size, const char *text, size_t size)
 {
-    size_t length = text != NULL ? strnlen(text, size) : 0;
+    if (text == NULL) {
+        field[0] = '\0';
+        return;
+    }
+    size_t length = strnlen(text, size);
     if (length >= field_size) {
         length = qn_utf8_floor(text, field_size - 1);
     }
-    if (length > 0) {
-        memmove(field, text, length);
-    }
+    memmove(field, text, length); /* it may be the field itself */
     field[length] = '\0';
 }
 
@@ -66,7 +68,7 @@ enum qn_status qn_error_set(struct qn_error *err, enum qn_status status, const c
     make_one_line(message);
     *err = (struct qn_error)QN_ERROR_INIT;
     err->status = status;
-    memcpy(err->message, message, strlen(message));
+    memcpy(err->message, message, strlen(message) + 1);
     return status;
 }
 
@@ -82,7 +84,7 @@ void qn_error_prefix(struct qn_error *err, const char *format, ...)
     va_end(args);
     make_one_line(message);
     size_t length = strlen(message);
-    memcpy(message + length, ": ", 2);
+    memcpy(message + length, ": ", sizeof ": ");
     length += 2;
     qn__error_copy(message + length, sizeof message - length, err->message, sizeof err->message);
     memcpy(err->message, message, strlen(message) + 1);

@@ -73,7 +73,7 @@ static void write_line(enum qn_log_level level, const char *area, const char *me
     int length = snprintf(line, LONGEST_PREAMBLE, "qanat %s %s: ", level_name(level), area);
     size_t used = length < LONGEST_PREAMBLE ? (size_t)length : LONGEST_PREAMBLE - 1;
     size_t message_size = strlen(message);
-    memcpy(line + used, message, message_size);
+    memcpy(line + used, message, message_size + 1);
     line[used + message_size] = '\n';
     ssize_t written = write(STDERR_FILENO, line, used + message_size + 1);
     (void)written; /* a message that cannot be written has nowhere to be reported */
