@@ -14,7 +14,8 @@
 
 #include <string.h>
 
-#define MIN_CAPACITY 64 /* values; capacities are multiples of it, so that bitmaps are whole words */
+#define MAX_HINT     (INT64_C(64) << 20) /* bytes asked for at once on the strength of the last batch */
+#define MIN_CAPACITY 64                  /* values; capacities are multiples of it, so that bitmaps are whole words */
 
 static bool is_bitmap(const struct qn_column *column)
 {
@@ -151,11 +152,13 @@ static void drop_values(struct qn_column *column)
 /* The empty state after the values have been freed or moved out. */
 static void forget_values(struct qn_column *column)
 {
+    int64_t used = column->layout == QN_LAYOUT_VIEW ? 0 : column->bytes_used + column->bytes_used / 8;
     *column = (struct qn_column){ .layout = column->layout,
                                   .type = column->type,
                                   .width = column->width,
                                   .failed_row = -1,
                                   .name = column->name,
+                                  .bytes_hint = used < MAX_HINT ? used : MAX_HINT,
                                   .children = column->children,
                                   .n_children = column->n_children };
 }

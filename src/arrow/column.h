@@ -45,6 +45,7 @@ union qn_view {
     uint64_t words[2];
 };
 
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "views are written as words: little-endian only");
 #define QN_VIEW_INLINE     12
 #define QN_VALUE_MAX_BYTES INT32_MAX /* of one string or binary value */
 
@@ -64,6 +65,7 @@ struct qn_column {
     /* bytes of OFFSETS layouts, or the current block of views */
     char *bytes;
     int64_t bytes_used, bytes_capacity;
+    int64_t bytes_hint; /* what the last batch used: the first size of the next */
     /* full blocks of views; the current one has the index n_blocks */
     char **blocks;
     int64_t *block_sizes;
@@ -138,16 +140,43 @@ void qn_column_put_interval(struct qn_column *column, int32_t months, int32_t da
  * this very pointer (which then copies nothing that is longer than QN_VIEW_INLINE). */
 char *qn__column_bytes(struct qn_column *column, size_t size);
 
+/* Store the two words of a view. Not a copy of a union: its 16-byte load of two 8-byte stores would stall. */
+static inline void qn__column_store_view(struct qn_column *column, uint64_t first, uint64_t second)
+{
+    uint8_t *at = column->data + (size_t)column->length * sizeof(union qn_view);
+    memcpy(at, &first, sizeof first);
+    memcpy(at + 8, &second, sizeof second);
+}
+
+/* Store the view of at most QN_VIEW_INLINE bytes, which is made in registers. Overlapping loads stay inside of the bytes
+ * given. Little-endian, as the Arrow buffers are. */
+static inline void qn__column_store_inline(struct qn_column *column, const char *bytes, size_t size)
+{
+    uint64_t low = 0, high = 0; /* bytes 0 to 7, 8 to 11 */
+    if (size >= 8) {
+        uint32_t tail;
+        memcpy(&low, bytes, 8);
+        memcpy(&tail, bytes + size - 4, 4);
+        high = (uint64_t)tail >> (8 * (12 - size));
+    } else if (size >= 4) {
+        uint32_t head, tail;
+        memcpy(&head, bytes, 4);
+        memcpy(&tail, bytes + size - 4, 4);
+        low = head | ((uint64_t)tail >> (8 * (8 - size))) << 32;
+    } else if (size > 0) {
+        low = (uint64_t)(unsigned char)bytes[0] | (uint64_t)(unsigned char)bytes[size / 2] << (8 * (size / 2)) |
+              (uint64_t)(unsigned char)bytes[size - 1] << (8 * (size - 1));
+    }
+    qn__column_store_view(column, (uint64_t)size | low << 32, low >> 32 | high << 32);
+}
+
 /* A string or binary value, by copy, in whichever of the three layouts the column has. */
 void qn__column_put_long(struct qn_column *column, const char *bytes, size_t size);
 static inline void qn_column_put_bytes(struct qn_column *column, const char *bytes, size_t size)
 {
     if (QN_LIKELY(column->layout == QN_LAYOUT_VIEW && size <= QN_VIEW_INLINE)) {
-        union qn_view view = { .words = { 0, 0 } };
-        view.inlined.size = (int32_t)size;
-        memcpy(view.inlined.data, bytes, size);
         qn__column_mark_valid(column);
-        memcpy(column->data + (size_t)column->length * sizeof view, &view, sizeof view);
+        qn__column_store_inline(column, bytes, size);
         column->length++;
         return;
     }

@@ -71,7 +71,8 @@ static bool next_block(struct qn_column *column, int64_t size)
 static bool grow_bytes(struct qn_column *column, int64_t size)
 {
     int64_t wanted = column->bytes_used + size;
-    int64_t capacity = column->bytes_capacity * 2 < MIN_BYTES ? MIN_BYTES : column->bytes_capacity * 2;
+    int64_t least = column->bytes_hint > MIN_BYTES ? column->bytes_hint : MIN_BYTES;
+    int64_t capacity = column->bytes_capacity * 2 < least ? least : column->bytes_capacity * 2;
     capacity = capacity < wanted ? wanted : capacity;
     char *bytes = qn_realloc(column->bytes, (size_t)capacity);
     if (bytes == NULL) {
@@ -132,7 +133,7 @@ void qn__column_put_long(struct qn_column *column, const char *bytes, size_t siz
         put_offsets(column, bytes, size);
         return;
     }
-    union qn_view view = { .words = { 0, 0 } };
+    uint64_t first = 0, second = 0;
     char *room = column->bytes + column->bytes_used;
     if (QN_UNLIKELY(column->bytes == NULL || (size_t)(column->bytes_capacity - column->bytes_used) < size)) {
         room = qn__column_bytes(column, size);
@@ -141,15 +142,15 @@ void qn__column_put_long(struct qn_column *column, const char *bytes, size_t siz
         if (room != bytes) {
             memcpy(room, bytes, size);
         }
-        view.reference.size = (int32_t)size;
-        memcpy(view.reference.prefix, bytes, sizeof view.reference.prefix);
-        view.reference.block = column->n_blocks;
-        view.reference.offset = (int32_t)column->bytes_used;
+        uint32_t prefix;
+        memcpy(&prefix, bytes, sizeof prefix);
+        first = (uint64_t)size | (uint64_t)prefix << 32;
+        second = (uint64_t)(uint32_t)column->n_blocks | (uint64_t)column->bytes_used << 32;
         column->bytes_used += (int64_t)size;
         column->total_bytes += (int64_t)size;
     }
     qn__column_mark_valid(column);
-    memcpy(column->data + (size_t)column->length * sizeof view, &view, sizeof view);
+    qn__column_store_view(column, first, second);
     column->length++;
 }
 
