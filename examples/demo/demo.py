@@ -65,7 +65,7 @@ def run_task() -> qn.TaskResult:
         say(f"  nothing new: the checkpoint stays at {result.checkpoint_after} ({result.seconds:.2f} s)")
     else:
         say(
-            f"  {result.rows:,} rows in {result.commits} commits, checkpoint {result.checkpoint_before} -> "
+            f"  {result.rows:,} rows in {result.commits} commit{'s' if result.commits > 1 else ''}, checkpoint {result.checkpoint_before} -> "
             f"{result.checkpoint_after} ({result.seconds:.2f} s)"
         )
     return result
@@ -84,9 +84,9 @@ def show_result(warehouse: qn.Connection) -> None:
         "group by carrier order by minutes desc limit ?",
         [8],
     )
-    table = Table(title="arrivals 15 minutes late or more, 2013, by airline")
-    for heading in ("airline", "late flights", "hours lost", "minutes each", "worst (minutes)"):
-        table.add_column(heading, justify="left" if heading == "airline" else "right")
+    table = Table(title=f"arrivals {LATE} minutes late or more, 2013: hours, and minutes per flight")
+    for heading in ("airline", "late", "hours", "mean", "worst"):
+        table.add_column(heading, justify="left" if heading == "airline" else "right", no_wrap=True)
     for row in found.join(names, on="carrier", how="left", maintain_order="left").iter_rows(named=True):
         each = row["minutes"] / row["flights"]
         table.add_row(
@@ -131,7 +131,7 @@ def main() -> None:
             f"  {early.height:,} rows of {early.width} columns into demo-data/ops.db ({time.perf_counter() - start:.2f} s)"
         )
 
-    step(f"2. The task {TASK.relative_to(ROOT)}: late arrivals into a second database")
+    step(f"2. {TASK.relative_to(ROOT)}: late arrivals into a second database")
     check("rows moved", run_task().rows, late_early)
 
     step("3. The same task again")

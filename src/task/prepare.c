@@ -2,22 +2,12 @@
  * prepare.c: everything of a run that comes before its first row: connections, the stored checkpoint, the source's
  * statement and its schema. Nothing is written here.
  */
-#include "base/log.h"
 #include "base/memory.h"
 #include "db/config.h"
 #include "db/sql.h"
 #include "task/run.h"
 
-#include <stdio.h>
-#include <sys/stat.h>
-
 /* ---- connections ---------------------------------------------------------------------------------------------- */
-
-static bool is_sqlite(const struct qn_config *config)
-{
-    const char *type = qn_config_get(config, "type");
-    return type != NULL && strcmp(type, "sqlite") == 0;
-}
 
 /* A source is only read. A SQLite file is opened so, which also keeps a mistyped path from making an empty file. */
 static enum qn_status open_source(struct qn_run *run, struct qn_error *err)
@@ -26,7 +16,7 @@ static enum qn_status open_source(struct qn_run *run, struct qn_error *err)
     struct qn_config *config = NULL;
     QN_TRY(qn_config_copy(source->config, &config, err));
     enum qn_status status = QN_OK;
-    if (is_sqlite(config) && qn_config_get(config, "read_only") == NULL) {
+    if (qn_task_is_sqlite(config) && qn_config_get(config, "read_only") == NULL) {
         status = qn_config_set(config, "read_only", "true", err);
     }
     if (status == QN_OK) {
@@ -47,60 +37,6 @@ static enum qn_status open_sink(struct qn_run *run, struct qn_error *err)
         qn_error_prefix(err, "sink \"%s\"", sink->connection);
     }
     return status;
-}
-
-/* The first text of the first row, or "". */
-static enum qn_status first_text(struct qn_connection *connection, const char *sql, char *out, size_t size,
-                                 struct qn_error *err)
-{
-    struct qn_query query = QN_QUERY_INIT;
-    query.sql = sql;
-    qn_auto_stream stream = { .release = NULL };
-    qn_auto_schema schema = { .release = NULL };
-    qn_auto_array batch = { .release = NULL };
-    out[0] = '\0';
-    QN_TRY(qn_connection_query(connection, &query, &stream, NULL, err));
-    QN_TRY(qn_stream_schema(&stream, &schema, err));
-    QN_TRY(qn_stream_next(&stream, &batch, err));
-    if (batch.release == NULL || batch.length == 0 || batch.n_children == 0) {
-        return QN_OK;
-    }
-    struct qn_reader reader = { .name = NULL };
-    enum qn_status status = qn_reader_init(&reader, schema.children[0], err);
-    if (status == QN_OK) {
-        status = qn_reader_bind(&reader, batch.children[0], err);
-    }
-    const char *text = NULL;
-    size_t length = 0;
-    if (status == QN_OK && !qn_reader_is_null(&reader, batch.offset) &&
-        qn_reader_bytes(&reader, batch.offset, &text, &length)) {
-        (void)snprintf(out, size, "%.*s", (int)(length < size ? length : size - 1), text);
-    }
-    qn_reader_dispose(&reader);
-    return status;
-}
-
-/* In one SQLite file a reader keeps a writer from committing, unless the file is in WAL mode. */
-static enum qn_status check_one_file(struct qn_run *run, struct qn_error *err)
-{
-    const struct qn_config *source = run->task->source.config;
-    const struct qn_config *sink = run->task->sink.config;
-    struct stat a;
-    struct stat b;
-    const char *source_path = qn_config_get(source, "path");
-    const char *sink_path = qn_config_get(sink, "path");
-    if (!is_sqlite(source) || !is_sqlite(sink) || source_path == NULL || sink_path == NULL ||
-        stat(source_path, &a) != 0 || stat(sink_path, &b) != 0 || a.st_dev != b.st_dev || a.st_ino != b.st_ino) {
-        return QN_OK;
-    }
-    char mode[16];
-    QN_TRY(first_text(run->source, "pragma journal_mode", mode, sizeof mode, err));
-    run->one_file = strcmp(mode, "wal") != 0;
-    if (run->one_file) {
-        QN_LOG(QN_LOG_INFO, "task",
-               "source and sink are one SQLite file in %s mode: reading ends before writing begins", mode);
-    }
-    return QN_OK;
 }
 
 /* ---- where the run begins ------------------------------------------------------------------------------------- */
@@ -218,7 +154,8 @@ static enum qn_status table_query(struct qn_run *run, struct qn_buffer *out, str
     return qn_buffer_check(out, "a statement", err);
 }
 
-static enum qn_status run_statement(struct qn_run *run, struct qn_error *err)
+enum qn_status qn_run_statement(struct qn_run *run, const struct qn_query_options *options,
+                                struct ArrowArrayStream *out, struct qn_error *err)
 {
     const struct qn_task_source *source = &run->task->source;
     qn_auto_buffer sql = QN_BUFFER_INIT;
@@ -226,22 +163,17 @@ static enum qn_status run_statement(struct qn_run *run, struct qn_error *err)
         QN_TRY(table_query(run, &sql, err));
     }
     static const char *const names[] = { "checkpoint" };
-    struct qn_query_options options = QN_QUERY_OPTIONS_INIT;
-    options.batch_rows = source->batch_rows;
-    options.types = source->types;
-    options.n_types = source->n_types;
     struct qn_value value;
     qn_checkpoint_bind(&run->start, &value);
     struct qn_query query = QN_QUERY_INIT;
     query.sql = source->query != NULL ? source->query : qn_buffer_text(&sql);
-    query.options = &options;
+    query.options = options;
     if (run->start.kind != QN_CHECKPOINT_NONE && source->uses_checkpoint) {
         query.values = &value;
         query.names = names;
         query.n_values = 1;
     }
-    QN_TRY(qn_connection_query(run->source, &query, &run->rows, NULL, err));
-    return qn_stream_schema(&run->rows, &run->schema, err);
+    return qn_connection_query(run->source, &query, out, NULL, err);
 }
 
 static enum qn_status find_column(const struct qn_run *run, int64_t *out, struct qn_error *err)
@@ -298,11 +230,28 @@ static enum qn_status watch_checkpoint(struct qn_run *run, struct qn_error *err)
 
 static enum qn_status prepare_source(struct qn_run *run, struct qn_error *err)
 {
-    QN_TRY(run_statement(run, err));
+    const struct qn_task_source *source = &run->task->source;
+    struct qn_query_options options = QN_QUERY_OPTIONS_INIT;
+    options.batch_rows = source->batch_rows;
+    options.types = source->types;
+    options.n_types = source->n_types;
+    qn_schema_release(&run->schema);
+    QN_TRY(qn_run_statement(run, &options, &run->rows, err));
+    QN_TRY(qn_stream_schema(&run->rows, &run->schema, err));
     if (run->schema.n_children == 0) {
         return qn_error_set(err, QN_ERR_CONFIG, "source.query returns no columns: it must be a select");
     }
     return QN_OK;
+}
+
+static enum qn_status prepare_rows(struct qn_run *run, struct qn_error *err)
+{
+    QN_TRY(qn_run_check_one_file(run, err));
+    QN_TRY(prepare_source(run, err));
+    QN_TRY(watch_checkpoint(run, err));
+    bool probed = false;
+    QN_TRY(qn_run_check_order(run, &probed, err));
+    return probed ? prepare_source(run, err) : QN_OK;
 }
 
 enum qn_status qn_run_prepare(struct qn_run *run, struct qn_error *err)
@@ -318,15 +267,9 @@ enum qn_status qn_run_prepare(struct qn_run *run, struct qn_error *err)
         return status;
     }
     QN_TRY(qn_run_progress(run, "read", err));
-    status = check_one_file(run, err);
-    if (status == QN_OK) {
-        status = prepare_source(run, err);
+    status = prepare_rows(run, err);
+    if (status != QN_OK && status != QN_ERR_CONFIG) {
+        qn_error_prefix(err, "source \"%s\"", run->task->source.connection);
     }
-    if (status != QN_OK) {
-        if (status != QN_ERR_CONFIG) {
-            qn_error_prefix(err, "source \"%s\"", run->task->source.connection);
-        }
-        return status;
-    }
-    return watch_checkpoint(run, err);
+    return status;
 }

@@ -33,6 +33,18 @@ struct qn_run {
 /* Open both connections, read the checkpoint, check it against the plan, run the source's statement. */
 enum qn_status qn_run_prepare(struct qn_run *run, struct qn_error *err) QN_MUST_CHECK;
 
+/* Run the source's statement with :checkpoint bound. */
+enum qn_status qn_run_statement(struct qn_run *run, const struct qn_query_options *options,
+                                struct ArrowArrayStream *out, struct qn_error *err) QN_MUST_CHECK;
+
+/* sqlite_source.c */
+bool qn_task_is_sqlite(const struct qn_config *config);
+/* Set `one_file`: in one SQLite file a reader keeps a writer from committing, unless the file is in WAL mode. */
+enum qn_status qn_run_check_one_file(struct qn_run *run, struct qn_error *err) QN_MUST_CHECK;
+/* Refuse a checkpoint whose values SQLite would compare otherwise than we do. Where *probed_out comes out true, `rows`
+ * has been released for it and must be asked for again. */
+enum qn_status qn_run_check_order(struct qn_run *run, bool *probed_out, struct qn_error *err) QN_MUST_CHECK;
+
 /* Report progress where the stage is a new one or a tenth of a second has passed; QN_ERR_CANCELLED where the callback
  * says so. */
 enum qn_status qn_run_progress(struct qn_run *run, const char *stage, struct qn_error *err);

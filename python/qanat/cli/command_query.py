@@ -14,7 +14,7 @@ import click
 from qanat.cli.outcome import EXIT_INTERRUPTED, reported
 
 if TYPE_CHECKING:
-    from qanat import Connection, Stream
+    from qanat import Connection, DatabaseConfig, Stream
 
 FORMATS = ("parquet", "csv", "json", "jsonl", "arrow")
 SUFFIXES = {".parquet": "parquet", ".csv": "csv", ".json": "json", ".jsonl": "jsonl", ".ndjson": "jsonl"}
@@ -79,6 +79,16 @@ def _save(stream: Stream, output: str, form: str) -> int:
     return rows
 
 
+def _configuration(uri: str) -> DatabaseConfig:
+    """What the URI names; a SQLite file that is not there is not made by asking it."""
+    from qanat import DatabaseConfig
+
+    config = DatabaseConfig.from_uri(uri)
+    if config.db_type == "sqlite" and config.path not in (None, "", ":memory:") and "create" not in config.options:
+        return DatabaseConfig.from_dict({**config.to_dict(), "create": "false"})
+    return config
+
+
 def _run(connection: Connection, sql: str, params: Any, output: str | None, form: str | None, limit: int) -> None:
     with connection.stream(sql, params) as stream:
         if output is not None and form is not None:
@@ -118,13 +128,10 @@ def command(
         form = _format_of(output, form)
     params = parse_params(sql, given)
     try:
-        import qanat
-
-        with reported("", as_json, planning=False):
-            config = qanat.DatabaseConfig.from_uri(uri)
-        with reported(config.to_uri_masked() if hasattr(config, "to_uri_masked") else repr(config), as_json):
-            with qanat.connect(config) as connection:
-                _run(connection, sql, params, output, form, limit)
+        with reported("the URI", as_json, planning=True):
+            config = _configuration(uri)
+        with reported(config._native.to_uri(False), as_json), config.connect() as connection:
+            _run(connection, sql, params, output, form, limit)
     except KeyboardInterrupt:
         click.echo("interrupted: the statement was cancelled", err=True)
         sys.exit(EXIT_INTERRUPTED)

@@ -38,9 +38,9 @@ class _Commands(click.Group):
 
 def _show_version(ctx: click.Context, _parameter: click.Parameter, value: bool) -> None:
     if value:
-        from importlib.metadata import version
+        from qanat import __version__
 
-        click.echo(f"qanat {version('qanat')}")
+        click.echo(f"qanat {__version__}")
         ctx.exit()
 
 

@@ -34,10 +34,10 @@ def exit_code(error: QanatError, planning: bool = False) -> int:
 def _advice(error: QanatError, code: int) -> str:
     if error.hint:
         return str(error.hint)
-    if error.retryable:
-        return "run it again: the same command may succeed later"
     if code == EXIT_CONNECTION:
         return "check the address, that the server runs, and the credentials; `qanat doctor` shows the drivers"
+    if error.retryable:
+        return "run it again: the same command may succeed later"
     if code == EXIT_CONFIGURATION:
         return "correct the configuration and run it again; see docs/formats/task.md"
     if error.detail:
