@@ -68,6 +68,7 @@ static enum qn_status put(struct qn_config *config, const char *key, const char 
     char *name = at == config->n ? qn_strdup(key) : NULL;
     if (copy == NULL || (at == config->n && name == NULL)) {
         free_value(copy);
+        qn_free(name);
         return qn__no_memory(err);
     }
     if (at == config->n) {
