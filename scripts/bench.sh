@@ -4,6 +4,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 venv=build/bench-venv
+export PATH="$PWD/$venv/bin:$PATH"
 [ -x $venv/bin/python ] || .venv/bin/python -m venv $venv
 $venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements/bench.txt
 $venv/bin/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --force-reinstall . \

@@ -4,6 +4,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 venv=build/asan-venv
+export PATH="$PWD/$venv/bin:$PATH"
 if [ ! -x $venv/bin/python ]; then
     .venv/bin/python -m venv $venv
     $venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements/test.txt
