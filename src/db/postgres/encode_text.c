@@ -313,8 +313,9 @@ static void clock_text(const struct qn_reader *reader, int64_t value, char out[Q
 {
     bool stamp = reader->type.id == QN_TYPE_TIMESTAMP || reader->type.id == QN_TYPE_DATE64;
     int64_t units = per_second(reader->type.id == QN_TYPE_DATE64 ? QN_UNIT_MILLI : reader->type.unit);
-    int64_t seconds = value / units - (value % units < 0 ? 1 : 0);
-    int64_t nanos = (value - seconds * units) * (1000000000 / units);
+    int64_t rest = value % units;
+    int64_t seconds = value / units - (rest < 0 ? 1 : 0);
+    int64_t nanos = (rest < 0 ? rest + units : rest) * (1000000000 / units);
     const char *zone = reader->type.id == QN_TYPE_TIMESTAMP && reader->type.timezone[0] != '\0' ? "+00" : "";
     char text[QN_CALENDAR_TEXT_SIZE], fraction[16] = "";
     bool far = seconds > INT64_MAX / QN_MICROS_PER_SECOND || seconds < INT64_MIN / QN_MICROS_PER_SECOND;
