@@ -317,7 +317,7 @@ static void clock_text(const struct qn_reader *reader, int64_t value, char out[Q
     int64_t seconds = value / units - (rest < 0 ? 1 : 0);
     int64_t nanos = (rest < 0 ? rest + units : rest) * (1000000000 / units);
     const char *zone = reader->type.id == QN_TYPE_TIMESTAMP && reader->type.timezone[0] != '\0' ? "+00" : "";
-    char text[QN_CALENDAR_TEXT_SIZE], fraction[16] = "";
+    char text[QN_CALENDAR_TEXT_SIZE], fraction[32] = "";
     bool far = seconds > INT64_MAX / QN_MICROS_PER_SECOND || seconds < INT64_MIN / QN_MICROS_PER_SECOND;
     if (far || (!stamp && (seconds < 0 || seconds >= 86400))) {
         (void)snprintf(out, QN_PG_VALUE_TEXT, "%" PRId64 " units of 1/%" PRId64 " s", value, units);
