@@ -154,7 +154,10 @@ def _series_of_list(name: str, values: list[Any]) -> pl.Series:
         _naive_times(name, values)
     if kind is not None and issubclass(kind, uuid.UUID):
         return _strict(name, [None if value is None else str(value) for value in values], None)
-    if kind in (list, tuple, dict):
+    if kind is dict:
+        keys = dict.fromkeys(key for value in values if value is not None for key in value)
+        return _series_of_nested(name, [None if v is None else {key: v.get(key) for key in keys} for v in values])
+    if kind in (list, tuple):
         return _series_of_nested(name, values)
     return _strict(name, values, None)
 

@@ -1,0 +1,292 @@
+"""insert: what it takes, exactly, and what it refuses by row and column."""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import qanat as qn
+from qanat import _frames
+
+pytestmark = pytest.mark.trace("D4", "D16")
+
+
+@pytest.fixture
+def db(db_uri: str):  # type: ignore[no-untyped-def]
+    with qn.connect(db_uri) as connection:
+        connection.execute("create table t (a bigint, b text)")
+        yield connection
+
+
+def rows(db: qn.Connection) -> list[tuple[Any, ...]]:
+    return db.execute("select a, b from t order by a").rows()
+
+
+class OnlyArray:
+    """A batch of another library: nothing but __arrow_c_array__."""
+
+    def __init__(self, batch: pa.RecordBatch) -> None:
+        self.batch = batch
+
+    def __arrow_c_array__(self, requested_schema: object = None) -> Any:
+        return self.batch.__arrow_c_array__(requested_schema)
+
+
+COLUMNS: dict[str, list[Any]] = {"a": [1, 2, 3], "b": ["x", None, "z"]}
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        COLUMNS,
+        {"a": (1, 2, 3), "b": pl.Series(["x", None, "z"])},
+        {"a": np.array([1, 2, 3]), "b": np.array(["x", None, "z"], dtype=object)},
+        {"a": range(1, 4), "b": iter(["x", None, "z"])},
+        {"a": pa.array([1, 2, 3]), "b": pa.chunked_array([["x"], [None, "z"]])},
+        {"b": ["x", None, "z"], "a": [1, 2, 3]},
+        [{"a": 1, "b": "x"}, {"a": 2}, {"b": "z", "a": 3}],
+        ({"a": 1, "b": "x"}, {"a": 2, "b": None}, {"b": "z", "a": 3}),
+        pl.DataFrame(COLUMNS),
+        pl.DataFrame(COLUMNS).lazy(),
+        pl.DataFrame(COLUMNS).with_columns(pl.col("b").cast(pl.Categorical)),
+        pa.table(COLUMNS),
+        pa.table(COLUMNS).to_batches()[0],
+        OnlyArray(pa.record_batch(COLUMNS)),
+        pa.RecordBatchReader.from_batches(pa.table(COLUMNS).schema, pa.table(COLUMNS).to_batches(max_chunksize=1)),
+    ],
+    ids=lambda data: type(data).__name__,
+)
+def test_what_can_be_inserted(db: qn.Connection, data: Any) -> None:
+    if isinstance(data, pa.RecordBatchReader) or (
+        isinstance(data, dict) and not isinstance(data["b"], list | pl.Series)
+    ):
+        # These are read once, and the parameters of a test are shared by both databases.
+        data = (
+            {"a": [1, 2, 3], "b": iter(["x", None, "z"])} if isinstance(data, dict) else pa.table(COLUMNS).to_reader()
+        )
+    assert db.insert("t", data) == 3
+    assert rows(db) == [(1, "x"), (2, None), (3, "z")]
+
+
+def test_pandas_frame(db: qn.Connection) -> None:
+    assert db.insert("t", pd.DataFrame({"a": [1, 2], "b": ["x", None]})) == 2
+    assert rows(db) == [(1, "x"), (2, None)]
+
+
+def test_empty_data(db: qn.Connection) -> None:
+    assert db.insert("t", pl.DataFrame(schema={"a": pl.Int64, "b": pl.String})) == 0
+    assert db.insert("t", {"a": [], "b": []}) == 0
+    assert rows(db) == []
+    with pytest.raises(qn.QanatError, match="column"):
+        db.insert("t", [])
+
+
+@pytest.mark.parametrize("data", ["text", b"bytes", 3, None, object(), {1, 2}])
+def test_what_cannot_be_inserted(db: qn.Connection, data: Any) -> None:
+    with pytest.raises(TypeError, match=type(data).__name__):
+        db.insert("t", data)
+    assert rows(db) == []
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        ({"a": 1}, 'column "a" must be a list'),
+        ({"a": "xyz"}, 'column "a" must be a list'),
+        ({1: [1]}, "name must be a str"),
+        ([{"a": 1}, 3], "row 1 of data is a int"),
+        ({"a": [object()]}, 'column "a"'),
+    ],
+)
+def test_shapes_that_are_refused(db: qn.Connection, data: Any, says: str) -> None:
+    with pytest.raises((TypeError, qn.DataError), match=says):
+        db.insert("t", data)
+
+
+def test_columns_of_different_length(db: qn.Connection) -> None:
+    with pytest.raises(qn.ArgumentError, match='"b" has 1 values, column "a" has 2') as caught:
+        db.insert("t", {"a": [1, 2], "b": ["x"]})
+    assert caught.value.column == "b"
+
+
+@pytest.mark.parametrize("data", [{"a": [1], "nope": [2]}, [{"a": 1, "nope": 2}]])
+def test_column_that_the_table_lacks(db: qn.Connection, data: Any) -> None:
+    with pytest.raises(qn.QanatError, match="nope"):
+        db.insert("t", data)
+
+
+def test_modes(db: qn.Connection) -> None:
+    db.execute("create unique index t_a on t (a)")
+    db.insert("t", COLUMNS)
+    assert db.insert("t", {"a": [3, 4], "b": ["new", "four"]}, mode="upsert", key=["a"]) == 2
+    assert rows(db) == [(1, "x"), (2, None), (3, "new"), (4, "four")]
+    db.insert("t", {"a": [4, 5], "b": ["no", "five"]}, mode="ignore", key="a")
+    assert rows(db)[-2:] == [(4, "four"), (5, "five")]
+    assert db.insert("t", {"a": [9], "b": ["r"]}, mode="replace") == 1
+    assert rows(db) == [(9, "r")]
+    assert db.insert("t", {"a": [8], "b": ["t"]}, mode="truncate") == 1
+    assert rows(db) == [(8, "t")]
+    with pytest.raises(qn.QueryExecutionError) as caught:
+        db.insert("t", COLUMNS, mode="create")
+    assert caught.value.sqlstate == "42P07"
+    assert db.insert("made", COLUMNS, mode="create") == 3
+    assert db.select("made", order_by="a").rows() == [(1, "x"), (2, None), (3, "z")]
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"mode": "merge"}, "mode must be one of"),
+        ({"mode": "upsert"}, "needs key"),
+        ({"mode": "ignore", "key": []}, "needs key"),
+        ({"key": ["a"]}, "key belongs"),
+    ],
+)
+def test_wrong_modes_and_keys(db: qn.Connection, options: dict[str, Any], says: str) -> None:
+    with pytest.raises(qn.ArgumentError, match=says):
+        db.insert("t", COLUMNS, **options)
+
+
+def test_stream_of_another_connection(db: qn.Connection) -> None:
+    with qn.connect("sqlite://:memory:") as source:
+        source.insert("s", COLUMNS, mode="create")
+        with source.stream(table="s", batch_rows=1) as stream:
+            assert db.insert("t", stream) == 3
+            assert stream.closed
+        assert source.execute("select 1 as a").item() == 1
+    assert rows(db) == [(1, "x"), (2, None), (3, "z")]
+
+
+def test_failing_stream_of_another_connection_raises_its_own_error(db: qn.Connection) -> None:
+    with qn.connect("sqlite://:memory:") as source:
+        source.execute("create table s (a)")
+        source.insert("s", {"a": list(range(10))})
+        source.execute("insert into s values ('late text')")
+        with source.stream("select a, 'x' as b from s", batch_rows=4) as stream, pytest.raises(qn.DataError) as caught:
+            db.insert("t", stream)
+        assert (caught.value.row, caught.value.column) == (10, "a")
+        assert caught.value.sql == "select a, 'x' as b from s"
+    assert rows(db) == []
+
+
+def test_own_stream_is_refused(db: qn.Connection) -> None:
+    db.insert("t", COLUMNS)
+    with db.stream(table="t", batch_rows=1) as stream, pytest.raises(qn.ConnectionBusyError):
+        db.insert("t", stream)
+    assert len(rows(db)) == 3
+
+
+def test_producer_that_raises_in_python(db: qn.Connection) -> None:
+    class Broken:
+        def __arrow_c_stream__(self, requested_schema: object = None) -> Any:
+            raise LookupError("no rows today")
+
+    with pytest.raises(LookupError, match="no rows today"):
+        db.insert("t", Broken())
+
+    class Wrong:
+        def __arrow_c_stream__(self, requested_schema: object = None) -> Any:
+            return object()
+
+    with pytest.raises(ValueError, match="PyCapsule"):
+        db.insert("t", Wrong())
+
+
+# ---- exactness of columns of Python values (no database needed) ----
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype", "kept"),
+    [
+        ([1, 2], pl.Int64, [1, 2]),
+        ([2**63], pl.UInt64, [2**63]),
+        ([-1, 2**63], pl.Decimal(38, 0), [Decimal(-1), Decimal(2**63)]),
+        ([10**38 - 1, None], pl.Decimal(38, 0), [Decimal(10**38 - 1), None]),
+        ([1, 0.5, None], pl.Float64, [1.0, 0.5, None]),
+        ([0.5, 2**53], pl.Float64, [0.5, float(2**53)]),
+        ([1, Decimal("0.5")], pl.Decimal(38, 1), [Decimal("1.0"), Decimal("0.5")]),
+        ([Decimal("1E+3"), Decimal("0.001")], pl.Decimal(38, 3), [Decimal("1000.000"), Decimal("0.001")]),
+        ([uuid.UUID(int=1), None], pl.String, ["00000000-0000-0000-0000-000000000001", None]),
+        ([b"a", bytearray(b"b")], pl.Binary, [b"a", b"b"]),
+        ([dt.date(1, 1, 1)], pl.Date, [dt.date(1, 1, 1)]),
+        ([None, None], pl.Null, [None, None]),
+        ([[1, None], None, []], pl.List(pl.Int64), [[1, None], None, []]),
+        (
+            [{"x": 1}, {"y": "b"}],
+            pl.Struct({"x": pl.Int64, "y": pl.String}),
+            [{"x": 1, "y": None}, {"x": None, "y": "b"}],
+        ),
+        ([dt.time(1, 2, 3, 4)], pl.Time, [dt.time(1, 2, 3, 4)]),
+        ([dt.timedelta(days=1, microseconds=1)], pl.Duration("us"), [dt.timedelta(days=1, microseconds=1)]),
+    ],
+    ids=ascii,
+)
+def test_columns_are_kept_exactly(values: list[Any], dtype: Any, kept: list[Any]) -> None:
+    series = _frames.series_of("c", values)
+    assert series.dtype == dtype
+    assert series.to_list() == kept
+
+
+def test_aware_datetimes_keep_their_instant() -> None:
+    zone = dt.timezone(dt.timedelta(hours=2))
+    series = _frames.series_of("c", [dt.datetime(2024, 1, 1, 2, tzinfo=zone), dt.datetime(2024, 1, 1, tzinfo=dt.UTC)])
+    assert series.dtype == pl.Datetime("us", "UTC")
+    assert series.to_list() == [dt.datetime(2024, 1, 1, tzinfo=dt.UTC)] * 2
+
+
+@pytest.mark.parametrize(
+    ("values", "row", "says"),
+    [
+        ([0.5, 2**53 + 1], 1, "no exact float"),
+        ([0.5, 10**400], 1, "no exact float"),
+        ([1, 10**38], 1, "38 digits"),
+        ([Decimal("0.5"), Decimal("NaN")], 1, "no exact decimal"),
+        ([Decimal("1E+37"), Decimal("0.01")], 1, "38 digits"),
+        ([1, True], 1, "bool in a column of int"),
+        ([1, "x"], 1, "str in a column of int"),
+        ([None, "x", b"x"], 2, "bytes in a column of str"),
+        ([0.5, Decimal("0.5")], 1, "Decimal in a column of float"),
+        ([dt.date(2024, 1, 1), dt.datetime(2024, 1, 1)], 1, "datetime in a column of date"),
+        ([dt.datetime(2024, 1, 1), None, dt.datetime(2024, 1, 1, tzinfo=dt.UTC)], 2, "time zone"),
+        ([dt.time(1), dt.time(1, tzinfo=dt.UTC)], 1, "time zone"),
+        (["a", "b\ud800"], 1, "surrogate"),
+        ([[1.5], [2**60 + 1]], 1, "exactly"),
+    ],
+    ids=ascii,
+)
+def test_columns_that_would_change_are_refused(values: list[Any], row: int, says: str) -> None:
+    with pytest.raises(qn.DataError, match=says) as caught:
+        _frames.series_of("c", values)
+    assert (caught.value.row, caught.value.column) == (row, "c")
+    assert '"c"' in str(caught.value)
+
+
+@given(
+    st.one_of(
+        st.lists(st.none() | st.integers(-(10**30), 10**30)),
+        st.lists(st.none() | st.integers(-(2**70), 2**70) | st.floats(allow_nan=False)),
+        st.lists(st.none() | st.decimals(allow_nan=False, allow_infinity=False, min_value=-(10**20), max_value=10**20)),
+        st.lists(st.none() | st.text()),
+        st.lists(st.none() | st.datetimes() | st.datetimes(timezones=st.just(dt.UTC))),
+        st.lists(st.none() | st.booleans() | st.integers()),
+        st.lists(st.none() | st.lists(st.none() | st.integers() | st.floats(allow_nan=False))),
+        st.lists(st.none() | st.binary()),
+    )
+)
+def test_any_column_is_kept_or_refused(values: list[Any]) -> None:
+    """Never changed: what comes back is equal, or a DataError came instead."""
+    try:
+        series = _frames.series_of("c", values)
+    except qn.DataError:
+        return
+    assert series.to_list() == values
