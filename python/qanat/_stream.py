@@ -107,7 +107,8 @@ class Stream(_native.Stream):
     def lazy(self) -> pl.LazyFrame:
         """The rows as a lazy frame that reads a batch at a time: `stream.lazy().sink_parquet("x.parquet")`.
 
-        It can be collected once; close the stream where not all of it was asked for. Bounded memory as far as polars' streaming engine has it for what is asked.
+        It can be collected once; close the stream where not all of it was asked for. Memory is bounded as far as what is
+        asked lets polars' streaming engine bound it.
         """
         from polars.io.plugins import register_io_source
 
