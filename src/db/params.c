@@ -107,7 +107,7 @@ static void put_uuid(struct slot *slot, const unsigned char *bytes)
 
 static const char *put_decimal(struct slot *slot, const struct qn_value *value)
 {
-    qn_int128 number = ((qn_int128)value->as.decimal.high << 64) | value->as.decimal.low;
+    qn_int128 number = (qn_int128)(((qn_uint128)(uint64_t)value->as.decimal.high << 64) | value->as.decimal.low);
     qn_int128 limit = qn_decimal_power(QN_DECIMAL_MAX_DIGITS);
     if (value->scale < 0 || value->scale > QN_DECIMAL_MAX_DIGITS) {
         return "the scale of a decimal is 0 to 38";
