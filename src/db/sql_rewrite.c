@@ -3,8 +3,8 @@
  *
  * Two passes over the tokens, both linear: the first counts spellings (a native placeholder late in the text decides what
  * a `?` before it means), the second writes. Everything that is not a placeholder is copied byte by byte, except that `??`
- * becomes `?` where question marks are placeholders, and that a space is put between a placeholder's number and a digit or
- * letter that would continue it.
+ * becomes `?` where question marks are placeholders, and that a space is put between a placeholder and a word that it would
+ * be a part of (`limit?and` becomes `limit $1 and`).
  */
 #include "db/sql.h"
 
@@ -172,9 +172,18 @@ static void names_dispose(struct names *names)
 
 /* ---- writing ---- */
 
+/* Whether a $ or @ behind `c` would not begin a placeholder. */
+static bool sticks(char c)
+{
+    return qn__sql_is_word(c) || c == '@';
+}
+
 static void put_placeholder(const struct qn_dialect *dialect, size_t number, char next, struct qn_buffer *out)
 {
     static const char *const prefixes[] = { "", "$", "?", "@p" };
+    if (dialect->placeholder != QN_PLACEHOLDER_NUMBERED && out->size > 0 && sticks(out->data[out->size - 1])) {
+        qn_buffer_append_byte(out, ' ');
+    }
     qn_buffer_printf(out, "%s%zu", prefixes[dialect->placeholder], number);
     if (qn__sql_is_word(next)) {
         qn_buffer_append_byte(out, ' ');
@@ -291,6 +300,8 @@ int32_t qn_sql_position(const char *given, const char *rewritten, int32_t positi
         if (*g == *r && !(*g == '?' && qn_ascii_digit(r[1]) && !qn_ascii_digit(g[1]))) {
             g++;
             r++;
+        } else if (*r == ' ' && (*g == '?' || *g == ':') && r > rewritten && sticks(r[-1])) {
+            r++; /* a space that was put in */
         } else if (*g == '?' && (*r == '$' || *r == '@' || *r == '?') && (qn_ascii_digit(r[1]) || r[1] == 'p')) {
             g++;
             r = skip_digits(r + (*r == '@' ? 2 : 1));
@@ -301,6 +312,7 @@ int32_t qn_sql_position(const char *given, const char *rewritten, int32_t positi
             g++; /* the other half of ?? */
             continue;
         } else {
+            g += *r != ' ' && *g != '\0';
             r++; /* a space that was put in */
         }
         for (const char *c = piece; c < r; c++) {

@@ -131,6 +131,8 @@ static void rewrite__keeps_numbers_apart(void **state)
 {
     (void)state;
     gives(&dollar_dialect, "select ?5, ?and", "select $1 5, $2 and", 2);
+    gives(&dollar_dialect, "select 1 limit?", "select 1 limit $1", 1);
+    gives(&at_dialect, "select x?and", "select x @p1 and", 1);
     gives(&numbered_dialect, "x=?and y=?", "x=?1 and y=?2", 2);
 }
 
@@ -214,6 +216,7 @@ static void position__leads_back_to_the_given_text(void **state)
     position_of(&dollar_dialect, "select :long_name, wrong", "wrong", 20);
     position_of(&dollar_dialect, "select '\xC3\xA9', :\xC3\xA9, wrong", "wrong", 17);
     position_of(&dollar_dialect, "select ?and, wrong", "wrong", 14);
+    position_of(&dollar_dialect, "select 1 limit? wrong", "wrong", 17);
     position_of(&dollar_dialect, "j ?? ? wrong", "wrong", 8);
     position_of(&numbered_dialect, "select ?, ?, wrong", "wrong", 14);
     position_of(&numbered_dialect, "select '?1', ?, wrong", "wrong", 17);
