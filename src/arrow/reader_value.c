@@ -8,36 +8,34 @@
 
 #include "arrow/type_parse.h"
 
+/* The stored index of a row; a uint64 past INT64_MAX comes out negative, which is out of bounds too. */
+static int64_t stored_index(const struct qn_reader *reader, int64_t row)
+{
+    switch (reader->index_type.id) {
+    case QN_TYPE_INT8:
+        return qn_reader_at_int8(reader, row);
+    case QN_TYPE_UINT8:
+        return qn_reader_at_uint8(reader, row);
+    case QN_TYPE_INT16:
+        return qn_reader_at_int16(reader, row);
+    case QN_TYPE_UINT16:
+        return qn_reader_at_uint16(reader, row);
+    case QN_TYPE_INT32:
+        return qn_reader_at_int32(reader, row);
+    case QN_TYPE_UINT32:
+        return qn_reader_at_uint32(reader, row);
+    default:
+        return qn_reader_at_int64(reader, row);
+    }
+}
+
 int64_t qn__reader_index(const struct qn_reader *reader, int64_t row)
 {
     int64_t at = reader->offset + row;
     if (reader->validity != NULL && !((reader->validity[at >> 3] >> (at & 7)) & 1)) {
         return -1;
     }
-    int64_t index = -1;
-    switch (reader->index_type.id) {
-    case QN_TYPE_INT8:
-        index = qn_reader_at_int8(reader, row);
-        break;
-    case QN_TYPE_UINT8:
-        index = qn_reader_at_uint8(reader, row);
-        break;
-    case QN_TYPE_INT16:
-        index = qn_reader_at_int16(reader, row);
-        break;
-    case QN_TYPE_UINT16:
-        index = qn_reader_at_uint16(reader, row);
-        break;
-    case QN_TYPE_INT32:
-        index = qn_reader_at_int32(reader, row);
-        break;
-    case QN_TYPE_UINT32:
-        index = qn_reader_at_uint32(reader, row);
-        break;
-    default: /* a uint64 past INT64_MAX comes out negative: out of bounds */
-        index = qn_reader_at_int64(reader, row);
-        break;
-    }
+    int64_t index = stored_index(reader, row);
     return index >= 0 && index < reader->dictionary->length ? index : -1;
 }
 

@@ -372,9 +372,10 @@ static void layout__views_reach_bytes_past_4_gib(void **state)
         skip();
     }
     static const int64_t at[] = { 0, ((int64_t)1 << 30) - 7, ((int64_t)1 << 31) + 3, ((int64_t)1 << 32) + 100 };
+    static const char border[15] = "over the border";
     int64_t offsets[9];
     for (int i = 0; i < 4; i++) { /* odd rows are the gaps: too long to be views, so they are null */
-        memcpy(bytes + at[i], "over the border", 15);
+        memcpy(bytes + at[i], border, sizeof border);
         offsets[i * 2] = at[i];
         offsets[i * 2 + 1] = at[i] + 15;
     }
