@@ -28,10 +28,12 @@ void *qn_malloc(size_t size)
 
 void *qn_calloc(size_t count, size_t size)
 {
-    if (allocation_fails()) {
+    size_t bytes;
+    if (!qn_size_mul(count, size, &bytes)) { /* not left to calloc: a sanitizer ends the program there */
+        errno = ENOMEM;
         return NULL;
     }
-    return count > 0 && size > 0 ? calloc(count, size) : calloc(1, 1);
+    return allocation_fails() ? NULL : calloc(1, bytes > 0 ? bytes : 1);
 }
 
 void *qn_realloc(void *memory, size_t size)

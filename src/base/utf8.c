@@ -16,7 +16,7 @@
 #include <arm_neon.h>
 #endif
 
-#define SHORT_TEXT 24 /* below this a loop over characters is faster than a vector engine's set-up */
+#define SHORT_TEXT 8 /* below this a loop over characters is faster than a vector engine's set-up */
 
 #define ASCII_MASK UINT64_C(0x8080808080808080)
 
@@ -294,10 +294,14 @@ bool qn_utf8_valid(const char *bytes, size_t size)
     if (ascii == size) {
         return true;
     }
-    if (size - ascii < SHORT_TEXT) {
-        return scalar_prefix(at + ascii, size - ascii) == size - ascii;
+    size_t left = size - ascii;
+    if (left < SHORT_TEXT) {
+        return scalar_prefix(at + ascii, left) == left;
     }
-    return qn__utf8_valid_by(best_engine(), bytes + ascii, size - ascii);
+    enum qn_utf8_engine engine = best_engine();
+    /* Less than a step of it is padded to a vector: with short ones there is less to pad. */
+    engine = engine == QN_UTF8_AVX2 && left < STEP ? QN_UTF8_SSSE3 : engine;
+    return qn__utf8_valid_by(engine, bytes + ascii, left);
 }
 
 size_t qn_utf8_valid_prefix(const char *bytes, size_t size)
