@@ -30,6 +30,7 @@
 static struct {
     struct qn_buffer log; /* one line per statement, ingest, close of a cursor */
     enum qn_transaction_state state;
+    bool quiet;       /* parameters are not logged: memory is failing */
     bool lost;        /* is_open says no */
     bool fail_commit; /* and end the transaction, as a deferred constraint does */
     int opened, closed, abandoned, cancelled, open_cursors;
@@ -46,7 +47,7 @@ static void fake_reset(void)
     qn_buffer_dispose(&fake.log);
     fake.log = (struct qn_buffer)QN_BUFFER_INIT;
     fake.state = QN_TRANSACTION_NONE;
-    fake.lost = fake.fail_commit = fake.waiting = fake.released = false;
+    fake.quiet = fake.lost = fake.fail_commit = fake.waiting = fake.released = false;
     fake.opened = fake.closed = fake.abandoned = fake.cancelled = fake.open_cursors = 0;
     fake.ingested = 0;
     fake.fail_ingest_after = -1;
@@ -73,8 +74,15 @@ static enum qn_status fake_schema(void *self, struct ArrowSchema *out, struct qn
     const struct fake_cursor *cursor = self;
     struct qn_type type = qn_type_of(cursor->texts != NULL ? QN_TYPE_STRING_VIEW : QN_TYPE_INT64);
     bool any = cursor->batches > 0 || cursor->fails || cursor->texts != NULL;
-    QN_TRY(qn_schema_struct(out, any ? 1 : 0, err));
-    return any ? qn_schema_set(out, 0, cursor->texts != NULL ? "name" : "n", &type, err) : QN_OK;
+    struct ArrowSchema schema = { 0 };
+    QN_TRY(qn_schema_struct(&schema, any ? 1 : 0, err));
+    enum qn_status status = any ? qn_schema_set(&schema, 0, cursor->texts != NULL ? "name" : "n", &type, err) : QN_OK;
+    if (status != QN_OK) {
+        qn_schema_release(&schema);
+        return status;
+    }
+    *out = schema;
+    return QN_OK;
 }
 
 static enum qn_status fake_batch(struct fake_cursor *cursor, struct ArrowArray *out, struct qn_error *err)
@@ -85,17 +93,17 @@ static enum qn_status fake_batch(struct fake_cursor *cursor, struct ArrowArray *
     for (rows = cursor->texts != NULL ? 0 : 3; cursor->texts != NULL && cursor->texts[rows] != NULL;) {
         rows++;
     }
-    QN_TRY(fake_schema(cursor, &schema, err));
-    QN_TRY(qn_batch_init(&batch, &schema, err));
-    QN_TRY(qn_batch_reserve(&batch, rows, err));
-    for (int64_t i = 0; i < rows; i++) {
+    enum qn_status status = fake_schema(cursor, &schema, err);
+    status = status == QN_OK ? qn_batch_init(&batch, &schema, err) : status;
+    status = status == QN_OK ? qn_batch_reserve(&batch, rows, err) : status;
+    for (int64_t i = 0; i < rows && status == QN_OK; i++) {
         if (cursor->texts != NULL) {
             qn_column_put_bytes(&batch.columns[0], cursor->texts[i], strlen(cursor->texts[i]));
         } else {
             qn_column_put_int64(&batch.columns[0], i);
         }
     }
-    enum qn_status status = qn_batch_finish(&batch, rows, out, err);
+    status = status == QN_OK ? qn_batch_finish(&batch, rows, out, err) : status;
     qn_batch_dispose(&batch);
     qn_schema_release(&schema);
     return status;
@@ -147,7 +155,7 @@ static const struct qn_cursor_ops fake_cursor_ops = { .struct_size = sizeof(stru
 /* " [l 7, u abc, n]" for a row of parameters. */
 static void fake_log_params(const struct qn_statement *statement)
 {
-    if (statement->params_schema == NULL) {
+    if (statement->params_schema == NULL || fake.quiet) {
         return;
     }
     struct qn_batch_reader reader = { 0 };
@@ -221,9 +229,10 @@ static enum qn_status fake_query(void *connection, const struct qn_statement *st
         }
         return QN_ERR_QUERY;
     }
-    fake_change_state(sql);
     struct fake_cursor *cursor = qn_calloc(1, sizeof *cursor);
-    assert_non_null(cursor);
+    if (cursor == NULL) {
+        return qn__no_memory(err);
+    }
     if (qn_text_starts_nocase(sql, "rows ")) {
         cursor->batches = atoi(sql + 5);
         cursor->affected = 3 * cursor->batches;
@@ -236,6 +245,7 @@ static enum qn_status fake_query(void *connection, const struct qn_statement *st
     } else if (qn_text_starts_nocase(sql, "insert")) {
         cursor->affected = 1;
     }
+    fake_change_state(sql);
     fake.open_cursors++;
     *out = (struct qn_cursor){ .ops = &fake_cursor_ops, .self = cursor };
     return QN_OK;
