@@ -233,10 +233,13 @@ static enum qn_status connect_failed(PGconn *conn, struct qn_error *err)
     return status;
 }
 
-static enum qn_status connect_timed_out(int64_t timeout_ms, struct qn_error *err)
+static enum qn_status connect_timed_out(const PGconn *conn, int64_t timeout_ms, struct qn_error *err)
 {
+    const char *host = PQhost(conn);
+    const char *port = PQport(conn);
     enum qn_status status =
-        qn_error_set(err, QN_ERR_CONNECTION, "cannot connect: no answer within %.3g s", (double)timeout_ms / 1000.0);
+        qn_error_set(err, QN_ERR_CONNECTION, "cannot connect to \"%s\", port %s: no answer within %.3g s",
+                     host != NULL ? host : "", port != NULL ? port : "", (double)timeout_ms / 1000.0);
     if (err != NULL) {
         err->retryable = true;
         QN_ERROR_COPY(err->sqlstate, "08001", 5);
@@ -249,7 +252,7 @@ static enum qn_status connect_timed_out(int64_t timeout_ms, struct qn_error *err
 static enum qn_status wait_for(PGconn *conn, short events, int64_t deadline, int64_t timeout_ms, struct qn_error *err)
 {
     enum qn_status status = qn_poll_one(PQsocket(conn), events, deadline, err);
-    return status == QN_ERR_TIMEOUT ? connect_timed_out(timeout_ms, err) : status;
+    return status == QN_ERR_TIMEOUT ? connect_timed_out(conn, timeout_ms, err) : status;
 }
 
 static enum qn_status establish(PGconn *conn, int64_t timeout_ms, int64_t deadline, struct qn_error *err)
