@@ -446,6 +446,65 @@ static void encode__nulls_are_minus_one_and_their_bytes_do_not_matter(void **sta
     one_column_dispose(&column);
 }
 
+static void encode__dictionaries_are_their_values(void **state)
+{
+    (void)state;
+    static const int64_t values[2] = { 7, 70000 };
+    static const int8_t indices[4] = { 1, 0, 0, 1 };
+    const void *value_buffers[2] = { NULL, values };
+    const void *index_buffers[2] = { VALUE(uint8_t, 0x0B), indices };
+    struct ArrowSchema values_schema = { .format = "l", .name = "", .flags = ARROW_FLAG_NULLABLE };
+    values_schema.release = schema_kept;
+    struct ArrowSchema schema = { .format = "c", .name = "qty", .flags = ARROW_FLAG_NULLABLE };
+    schema.release = schema_kept;
+    schema.dictionary = &values_schema;
+    struct ArrowArray values_array = { .length = 2, .n_buffers = 2, .buffers = value_buffers, .release = array_kept };
+    struct ArrowArray array = { .length = 4, .null_count = 1, .n_buffers = 2, .buffers = index_buffers };
+    array.release = array_kept;
+    array.dictionary = &values_array;
+    struct one_column column = { 0 };
+    struct qn_error err = QN_ERROR_INIT;
+    assert_int_equal(qn_reader_init(&column.reader, &schema, &err), QN_OK);
+    assert_int_equal(qn_reader_bind(&column.reader, &array, &err), QN_OK);
+    assert_string_equal(encode_typed(&column, 0, QN_PG_INT4, -1).hex, "0000000400011170");
+    assert_string_equal(encode_typed(&column, 1, QN_PG_INT2, -1).hex, "000000020007");
+    assert_string_equal(encode_typed(&column, 2, QN_PG_INT2, -1).hex, "ffffffff");
+    assert_string_equal(encode_typed(&column, 1, QN_PG_NUMERIC, -1).hex, "0000000a00010000000000000007");
+    struct outcome misfit = encode_typed(&column, 3, QN_PG_INT2, -1);
+    assert_string_equal(misfit.err.message, "column \"qty\": 70000 does not fit smallint");
+    assert_int_equal(misfit.err.row, 3);
+    qn_reader_dispose(&column.reader);
+}
+
+static void encode__lists_go_into_json_only(void **state)
+{
+    (void)state;
+    static const int64_t items[3] = { 1, 2, 3 };
+    static const int32_t offsets[2] = { 0, 3 };
+    const void *item_buffers[2] = { NULL, items };
+    const void *list_buffers[2] = { NULL, offsets };
+    struct ArrowSchema item = { .format = "l", .name = "item", .flags = ARROW_FLAG_NULLABLE, .release = schema_kept };
+    struct ArrowSchema *item_schemas[1] = { &item };
+    struct ArrowSchema schema = { .format = "+l", .name = "qty", .n_children = 1, .children = item_schemas };
+    schema.release = schema_kept;
+    struct ArrowArray item_array = { .length = 3, .n_buffers = 2, .buffers = item_buffers, .release = array_kept };
+    struct ArrowArray *item_arrays[1] = { &item_array };
+    struct ArrowArray array = { .length = 1, .n_buffers = 2, .buffers = list_buffers, .n_children = 1 };
+    array.children = item_arrays;
+    array.release = array_kept;
+    struct one_column column = { 0 };
+    struct qn_error err = QN_ERROR_INIT;
+    assert_int_equal(qn_reader_init(&column.reader, &schema, &err), QN_OK);
+    assert_int_equal(qn_reader_bind(&column.reader, &array, &err), QN_OK);
+    assert_string_equal(encode_typed(&column, 0, QN_PG_JSON, -1).hex, "000000095b312c20322c20335d");
+    assert_string_equal(encode_typed(&column, 0, QN_PG_JSONB, -1).hex, "0000000a015b312c20322c20335d");
+    struct outcome array_type = encode_typed(&column, 0, 1007, -1);
+    assert_int_equal(array_type.status, QN_ERR_UNSUPPORTED);
+    assert_string_equal(array_type.err.message, "column \"qty\": List does not go into type 1007");
+    assert_string_equal(array_type.err.column_name, "qty");
+    qn_reader_dispose(&column.reader);
+}
+
 static void encode__errors_name_the_row_of_the_call(void **state)
 {
     (void)state;
@@ -487,6 +546,8 @@ int main(void)
         cmocka_unit_test(encode__uuids),
         cmocka_unit_test(encode__values_into_text_are_exact),
         cmocka_unit_test(encode__nulls_are_minus_one_and_their_bytes_do_not_matter),
+        cmocka_unit_test(encode__dictionaries_are_their_values),
+        cmocka_unit_test(encode__lists_go_into_json_only),
         cmocka_unit_test(encode__errors_name_the_row_of_the_call),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
