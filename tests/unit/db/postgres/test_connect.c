@@ -195,14 +195,13 @@ static void expect_traffic(struct qn_pg *pg)
     assert_int_equal(answer.status, QN_OK);
     assert_int_equal(answer.n_rows, 100000);
     answer_free(&answer);
-    size_t size = (size_t)8 << 20;
-    char *sql = malloc(size + 32);
-    assert_non_null(sql);
-    int head = sprintf(sql, "select length('");
-    memset(sql + head, 'y', size);
-    (void)strcpy(sql + head + size, "') as n");
-    expect(pg, sql, "n:i", "8388608\n");
-    free(sql);
+    qn_auto_buffer sql = QN_BUFFER_INIT;
+    qn_buffer_append_text(&sql, "select length('");
+    for (int i = 0; i < 1 << 20; i++) {
+        qn_buffer_append_text(&sql, "8 bytes ");
+    }
+    qn_buffer_append_text(&sql, "') as n");
+    expect(pg, qn_buffer_text(&sql), "n:i", "8388608\n");
 }
 
 static void connect__tls(void **state)

@@ -99,8 +99,8 @@ static void query__rows_without_columns_and_columns_without_rows(void **state)
     answer_free(&answer);
     expect(pg, "select 1 as a, 'x' as a, 2.5::float8 as b where false", "a:i a:vu b:g", "");
     expect(pg, "select 1 as a, 'x' as a", "a:i a:vu", "1|\"x\"\n");
-    expect(pg, "", "", "");
-    expect(pg, "/* nothing */ ;", "", "");
+    struct qn_error err = expect_error(pg, NULL, "/* nothing */ ;", QN_ERR_QUERY);
+    assert_string_equal(err.sqlstate, "42601");
     expect(pg, "show server_encoding; -- with a comment", "server_encoding:vu", "\"UTF8\"\n");
     qn_pg_close(pg);
 }
