@@ -25,11 +25,14 @@ def postgres_setup(scale: float) -> list[str]:
                    date '1992-01-01' + (i % 2400) as commitdate, date '1992-01-01' + (i % 2300) as receiptdate,
                    (array['DELIVER IN PERSON', 'COLLECT COD', 'NONE', 'TAKE BACK RETURN'])[i % 4 + 1]::varchar(25)
                        as shipinstruct,
-                   (array['REG AIR', 'AIR', 'RAIL', 'SHIP', 'TRUCK', 'MAIL', 'FOB'])[i % 7 + 1]::varchar(10) as shipmode,
-                   substr('the quick brown foxes sleep furiously among carefully ironic packages', i % 20 + 1, 30 + i % 14)
+                   (array['REG AIR', 'AIR', 'RAIL', 'SHIP', 'TRUCK', 'MAIL', 'FOB'])[i % 7 + 1]::varchar(10)
+                       as shipmode,
+                   substr('the quick brown foxes sleep furiously among carefully ironic packages',
+                          i % 20 + 1, 30 + i % 14)
                        as comment
             from generate_series(1, {lineitem}) as s(i)""",
-        f"create table upsert_source as select i::bigint as id, i * 2 as v, 'name ' || i as name from generate_series(1, {onto}) s(i)",
+        f"""create table upsert_source as
+            select i::bigint as id, i * 2 as v, 'name ' || i as name from generate_series(1, {onto}) as s(i)""",
         "vacuum analyze fixed",
         "vacuum analyze lineitem",
     ]

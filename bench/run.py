@@ -3,8 +3,8 @@
     python bench/run.py [--scale 1.0] [--rounds 5] [--slow] [--markdown FILE] [TABLE ...]
 
 Starts a private PostgreSQL server, makes the data, then measures every arm of a table once a round, in turn, each in a
-process of its own (bench/arms.py), and prints medians. Ratios within one run are what counts; the machine is part of the
-figure. `--slow` adds the arms that build Python objects row by row.
+process of its own (bench/arms.py), and prints medians. Ratios within one run are what counts; the machine is part of
+the figure. `--slow` adds the arms that build Python objects row by row.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ sys.path.insert(0, str(HERE))
 
 import data  # noqa: E402
 from arms import ARMS  # noqa: E402
+
 from postgres_server import PostgresServer  # noqa: E402
 
 SLOW = {("pg_read_fixed", "psycopg"), ("pg_read_lineitem", "psycopg")}
@@ -67,7 +68,8 @@ class Bench:
 
     def given(self, table: str) -> dict[str, Any]:
         onto, upserts = int(data.UPSERT_ONTO * self.scale), int(data.UPSERT_ROWS * self.scale)
-        upsert_sql = f"select id + {onto - upserts // 2} as id, v + 1 as v, name || '!' as name from upsert_source where id <= {upserts}"
+        upsert_sql = f"select id + {onto - upserts // 2} as id, v + 1 as v, name || '!' as name "
+            f"from upsert_source where id <= {upserts}"
         sql = {
             "pg_read_fixed": "select * from fixed",
             "pg_read_lineitem": "select * from lineitem",

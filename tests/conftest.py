@@ -16,7 +16,7 @@ from postgres_server import PostgresServer  # noqa: E402  (found through the pat
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[PostgresServer]:
-    """A server of this session's own. Without server programs this fails and says what to install: nothing is skipped."""
+    """A server of this session's own. Without server programs this fails and says what to install."""
     with PostgresServer() as server:
         yield server
 

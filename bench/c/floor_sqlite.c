@@ -45,10 +45,18 @@ int main(int argc, char **argv)
         for (int i = 0; i < columns; i++) {
             sqlite3_value *value = sqlite3_column_value(statement, i);
             switch (sqlite3_value_type(value)) {
-            case SQLITE_INTEGER: sum += sqlite3_value_int64(value); break;
-            case SQLITE_FLOAT: sum += (int64_t)sqlite3_value_double(value); break;
-            case SQLITE_TEXT: sum += sqlite3_value_text(value)[0] + sqlite3_value_bytes(value); break;
-            default: sum++; break;
+            case SQLITE_INTEGER:
+                sum += sqlite3_value_int64(value);
+                break;
+            case SQLITE_FLOAT:
+                sum += (int64_t)sqlite3_value_double(value);
+                break;
+            case SQLITE_TEXT:
+                sum += sqlite3_value_text(value)[0] + sqlite3_value_bytes(value);
+                break;
+            default:
+                sum++;
+                break;
             }
         }
         rows++;

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from postgres_server import PostgresServer
 
 import qanat as qn
+from postgres_server import PostgresServer
 
 pytestmark = pytest.mark.trace("D11")
 

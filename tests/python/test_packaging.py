@@ -1,4 +1,4 @@
-"""What is built: a release wheel (stripped), the editable development build that these tests run from, a debug build."""
+"""What is built: a release wheel (stripped), the editable development build that these tests use, a debug build."""
 
 from __future__ import annotations
 

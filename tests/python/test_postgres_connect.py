@@ -1,4 +1,4 @@
-"""Ways to connect to PostgreSQL: Unix socket, TCP, TLS with every sslmode, SCRAM, .pgpass, service files, several hosts."""
+"""Ways to connect to PostgreSQL: sockets, TLS with every sslmode, SCRAM, .pgpass, service files, several hosts."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from postgres_server import PASSWORD, PostgresServer, free_port
 
 import qanat as qn
+from postgres_server import PASSWORD, PostgresServer, free_port
 
 pytestmark = pytest.mark.trace("D2", "D7")
 
