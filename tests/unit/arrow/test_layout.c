@@ -456,6 +456,36 @@ static void layout__refuses_malformed_columns(void **state)
     }
 }
 
+/* Rows of errors count from the first row of the stream, not of the batch. */
+static void layout__rows_count_through_batches(void **state)
+{
+    (void)state;
+    static const union qn_view views[] = { { .inlined = { 2, "ok" } }, { .reference = { 99, "xxxx", 0, 0 } } };
+    struct hand batches[2], columns[2];
+    struct ArrowArray arrays[2];
+    struct ArrowSchema schema;
+    struct ArrowArrayStream stream, converted;
+    qn_auto_schema requested = { 0 };
+    make_schema(&schema, 1, "body", "vu");
+    make_schema(&requested, 1, "c", "u");
+    for (int i = 0; i < 2; i++) {
+        hand_make(&columns[i], 1 + i, 3); /* the second batch has the view that points at no block */
+        columns[i].buffers[1] = views;
+        hand_make(&batches[i], 1 + i, 1);
+        batches[i].array.n_children = 1;
+        batches[i].children[0] = &columns[i].array;
+        arrays[i] = batches[i].array;
+    }
+    ok(qn_stream_from_arrays(&schema, arrays, 2, &stream, &error));
+    ok(qn_stream_with_layout(&stream, &requested, &converted, &error));
+    struct ArrowArray array = { 0 };
+    ok(qn_stream_next(&converted, &array, &error));
+    qn_array_release(&array);
+    refused(qn_stream_next(&converted, &array, &error), QN_ERR_DATA, "column \"body\"");
+    assert_int_equal(error.row, 2);
+    converted.release(&converted);
+}
+
 static void layout__refuses_another_number_of_columns(void **state)
 {
     (void)state;
@@ -529,6 +559,7 @@ int main(void)
         cmocka_unit_test(layout__32_bit_offsets_that_overflow_name_column_and_row),
         cmocka_unit_test(layout__views_reach_bytes_past_4_gib),
         cmocka_unit_test(layout__refuses_malformed_columns),
+        cmocka_unit_test(layout__rows_count_through_batches),
         cmocka_unit_test(layout__refuses_another_number_of_columns),
         cmocka_unit_test(layout__passes_the_typed_error_on),
     };
