@@ -64,10 +64,9 @@ def run_task() -> qn.TaskResult:
     if result.rows == 0:
         say(f"  nothing new: the checkpoint stays at {result.checkpoint_after} ({result.seconds:.2f} s)")
     else:
-        say(
-            f"  {result.rows:,} rows in {result.commits} commit{'s' if result.commits > 1 else ''}, checkpoint {result.checkpoint_before} -> "
-            f"{result.checkpoint_after} ({result.seconds:.2f} s)"
-        )
+        commits = "1 commit" if result.commits == 1 else f"{result.commits} commits"
+        moved = f"checkpoint {result.checkpoint_before} -> {result.checkpoint_after}"
+        say(f"  {result.rows:,} rows in {commits}, {moved} ({result.seconds:.2f} s)")
     return result
 
 
@@ -127,9 +126,8 @@ def main() -> None:
         start = time.perf_counter()
         ops.insert("flights", early, mode="create")
         ops.execute("create unique index flights_by_id on flights (id)")
-        say(
-            f"  {early.height:,} rows of {early.width} columns into demo-data/ops.db ({time.perf_counter() - start:.2f} s)"
-        )
+        seconds = time.perf_counter() - start
+        say(f"  {early.height:,} rows of {early.width} columns into demo-data/ops.db ({seconds:.2f} s)")
 
     step(f"2. {TASK.relative_to(ROOT)}: late arrivals into a second database")
     check("rows moved", run_task().rows, late_early)

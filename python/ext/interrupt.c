@@ -67,6 +67,16 @@ static int interrupted(void *context)
     return raised != NULL;
 }
 
+bool native_interrupt_keep(void)
+{
+    if (raised != NULL || PyErr_ExceptionMatches(PyExc_Exception) ||
+        PyThread_get_thread_ident() != atomic_load_explicit(&main_thread, memory_order_relaxed)) {
+        return false;
+    }
+    raised = fetch_exception();
+    return true;
+}
+
 bool native_interrupt_take(void)
 {
     if (raised == NULL) {

@@ -82,7 +82,7 @@ static void log_message(void *context, enum qn_log_level level, const char *area
     PyErr_Fetch(&type, &value, &traceback);
     PyObject *logger = logger_of_area(state, area);
     PyObject *done = logger == NULL ? NULL : PyObject_CallMethod(logger, "log", "is", (int)level, message);
-    if (done == NULL) {
+    if (done == NULL && !native_interrupt_keep()) {
         PyErr_WriteUnraisable(state->logger);
     }
     Py_XDECREF(done);

@@ -59,6 +59,10 @@ void native_interrupt_clear(void);
 /* The exception that a signal handler raised while this thread blocked in the library: make it the current one and
  * return true; false where there is none. */
 bool native_interrupt_take(void);
+/* With the GIL. Where the exception that is set is one that stops a program (KeyboardInterrupt, SystemExit) and this is
+ * the main thread: keep it for native_interrupt_take, make the library's next question stop the call, and return true. For
+ * callbacks that run Python code, in the middle of which a signal handler may have run. */
+bool native_interrupt_keep(void);
 /* No GIL. The same exception will be raised by the interpreter as soon as the main thread runs Python again: for calls
  * that other libraries made. */
 void native_interrupt_schedule(void);

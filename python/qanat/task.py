@@ -16,7 +16,7 @@ import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from qanat import _native
 from qanat.errors import ConfigurationError, QanatError
@@ -95,7 +95,7 @@ class Task:
 
     @property
     def name(self) -> str:
-        return cast(str, self._native.name)
+        return self._native.name
 
     @property
     def last(self) -> TaskResult | None:
@@ -111,8 +111,8 @@ class Task:
     def run(self, full: bool = False, progress: Callable[[Progress], object] | None = None) -> TaskResult:
         """Run once: move what is new, and commit it together with the checkpoint.
 
-        `full` starts from `checkpoint.initial`, whatever is stored. An exception that `progress` raises cancels the run.
-        What fails changes nothing since the last commit; `last` says how far it came.
+        `full` starts from `checkpoint.initial`, whatever is stored. An exception that `progress` raises cancels the
+        run. What fails changes nothing since the last commit; `last` says how far it came.
         """
         report = None
         if progress is not None:

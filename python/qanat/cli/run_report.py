@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -90,6 +90,10 @@ def _committed(result: TaskResult | None) -> str:
     return f"{result.rows:,} rows were committed{after}; the rest was rolled back"
 
 
+def _as_dict(result: TaskResult | None) -> dict[str, Any] | None:
+    return None if result is None else dataclasses.asdict(result)
+
+
 def run_task(task: Task, where: str, full: bool, as_json: bool) -> None:
     """Run it, show how it goes, say how it ended; exits on failure."""
     from qanat.errors import QanatError, QueryCancelledError
@@ -100,14 +104,9 @@ def run_task(task: Task, where: str, full: bool, as_json: bool) -> None:
             result = task.run(full=full, progress=progress)
     except (KeyboardInterrupt, QueryCancelledError):
         if as_json:
-            last = dataclasses.asdict(task.last) if task.last else None
-            click.echo(json.dumps({"ok": False, "interrupted": True, "result": last}))
+            click.echo(json.dumps({"ok": False, "interrupted": True, "result": _as_dict(task.last)}))
         click.echo(f"interrupted: {_committed(task.last)}", err=True)
         sys.exit(EXIT_INTERRUPTED)
     except QanatError as error:
-        last = task.last
-        fail(error, where, as_json, result=dataclasses.asdict(last) if last else None)
-    if as_json:
-        click.echo(json.dumps({"ok": True, "result": dataclasses.asdict(result)}))
-    else:
-        click.echo(_summary(result))
+        fail(error, where, as_json, result=_as_dict(task.last))
+    click.echo(json.dumps({"ok": True, "result": _as_dict(result)}) if as_json else _summary(result))

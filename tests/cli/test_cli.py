@@ -1,0 +1,366 @@
+"""The command line as a user meets it: a process, its output, its exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+import qanat as qn
+
+TASK = """\
+[connections.ops]
+type = "sqlite"
+path = "ops.db"
+
+[connections.warehouse]
+type = "sqlite"
+path = "warehouse.db"
+
+[task]
+name = "move"
+
+[source]
+connection = "ops"
+query = "select * from flights where id > :checkpoint order by id"
+
+[sink]
+connection = "warehouse"
+table = "flights"
+
+[checkpoint]
+column = "id"
+initial = 0
+"""
+
+FLIGHTS = pl.DataFrame({"id": [1, 2, 3], "carrier": ["UA", None, "B6"], "delay": [1.5, -2.0, None]})
+
+
+def qanat(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "qanat", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env={**os.environ, **environment},
+        check=False,
+    )
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "move.toml").write_text(TASK, encoding="utf-8")
+    with qn.connect(f"sqlite:///{tmp_path / 'ops.db'}") as ops:
+        ops.insert("flights", FLIGHTS, mode="create")
+    return tmp_path
+
+
+def three_lines(done: subprocess.CompletedProcess[str]) -> list[str]:
+    """What, where and what to do, without their labels."""
+    lines = done.stderr.splitlines()
+    assert [line[:7] for line in lines] == ["error: ", "where: ", "  fix: "], done.stderr
+    return [line[7:] for line in lines]
+
+
+# ---- the program -----------------------------------------------------------------------------------------------------
+
+
+def test_version_and_help_are_quick_to_load(folder: Path) -> None:
+    done = qanat("--version", cwd=folder)
+    assert (done.returncode, done.stdout) == (0, f"qanat {qn.__version__}\n")
+    done = qanat("--help", cwd=folder)
+    assert done.returncode == 0
+    for command in ("run", "query", "copy", "doctor"):
+        assert re.search(rf"^  {command} ", done.stdout, re.MULTILINE)
+    code = (
+        "import sys; from qanat.cli.main import cli\n"
+        "try: cli(['--help'])\n"
+        "except SystemExit: pass\n"
+        "print([m for m in ('polars', 'pyarrow', 'rich', 'pandas', 'asyncio') if m in sys.modules])"
+    )
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert loaded.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["fly"],
+        ["run"],
+        ["query", "sqlite://:memory:"],
+        ["copy", "a", "b", "c", "d", "--mode", "merge"],
+        ["run", "x", "--set", "y"],
+    ],
+)
+def test_wrong_usage_is_exit_code_2(folder: Path, arguments: list[str]) -> None:
+    done = qanat(*arguments, cwd=folder)
+    assert done.returncode == 2
+    assert "Error: " in done.stderr
+
+
+def test_doctor_says_what_is_there(folder: Path) -> None:
+    done = qanat("doctor", cwd=folder)
+    assert done.returncode == 0, done.stdout
+    assert "all that is needed is there" in done.stdout
+    report = json.loads(qanat("doctor", "--json", cwd=folder).stdout)
+    assert report["ok"] is True
+    assert report["drivers"]["sqlite"].startswith("SQLite 3.")
+    assert "postgres" in report["drivers"]
+    assert report["packages"]["polars"] == pl.__version__
+    assert "libqanat" in report["libraries"]
+
+
+# ---- run -------------------------------------------------------------------------------------------------------------
+
+
+def test_run_says_what_it_moved(folder: Path) -> None:
+    done = qanat("run", "move.toml", cwd=folder)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.fullmatch(r"move: 3 rows in 1 commit; checkpoint 0 -> 3 \(.*\)\n", done.stdout)
+    done = qanat("run", "move.toml", cwd=folder)
+    assert done.returncode == 0
+    assert re.fullmatch(r"move: nothing new; checkpoint 3 \(.*\)\n", done.stdout)
+
+
+def test_run_takes_settings_and_prints_json(folder: Path) -> None:
+    done = qanat(
+        "run", "move.toml", "--set", "sink.mode=upsert", "--set", 'sink.key=["id"]', "--set", "checkpoint.every_rows=2",
+        "--json", cwd=folder,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["ok"] is True
+    result = report["result"]
+    assert (result["task"], result["rows"], result["commits"], result["checkpoint_after"]) == ("move", 3, 2, "3")
+
+
+def test_a_wrong_task_file_is_exit_code_3_and_three_lines(folder: Path) -> None:
+    done = qanat("run", "move.toml", "--set", "sink.mod=append", cwd=folder)
+    assert (done.returncode, done.stdout) == (3, "")
+    what, where, fix = three_lines(done)
+    assert what == "sink.mod is not known here; did you mean sink.mode?"
+    assert where == "move.toml, line 16"  # the table, as the key is in no file
+    assert fix == "[sink] has the keys connection, table, mode, key"
+    done = qanat("run", "none.toml", "--json", cwd=folder)
+    assert done.returncode == 3
+    problem = json.loads(done.stdout)["error"]
+    assert (problem["type"], problem["where"], problem["exit_code"]) == ("ConfigurationError", "none.toml", 3)
+
+
+def test_a_failed_run_is_exit_code_1(folder: Path) -> None:
+    with qn.connect(f"sqlite:///{folder / 'warehouse.db'}") as warehouse:
+        warehouse.execute("create table flights (id int, carrier text not null, delay real)")
+    done = qanat("run", "move.toml", "--json", cwd=folder)
+    assert done.returncode == 1
+    report = json.loads(done.stdout)
+    assert report["ok"] is False
+    assert report["error"]["type"] == "ConstraintViolationError"
+    assert report["error"]["sqlstate"] == "23502"
+    assert report["result"]["rows"] == 0
+    what, where, _ = three_lines(done)
+    assert what.startswith('sink "warehouse": ')
+    assert "carrier" in what + where
+
+
+def test_no_connection_is_exit_code_4(folder: Path) -> None:
+    (folder / "ops.db").unlink()
+    done = qanat("run", "move.toml", cwd=folder)
+    assert done.returncode == 4
+    assert three_lines(done)[0].startswith('source "ops": ')
+    done = qanat("query", "postgresql://nobody:secret@127.0.0.1:1/none", "select 1", cwd=folder)
+    assert done.returncode == 4
+    assert "secret" not in done.stdout + done.stderr
+
+
+LONG = """
+query = '''with recursive c(id) as (select 1 union all select id + 1 from c where id < 200000000)
+select id, 'some text that is written ' || id as text from c where id > :checkpoint'''
+"""
+
+
+def test_ctrl_c_stops_within_a_second_and_says_what_was_committed(folder: Path) -> None:
+    file = folder / "long.toml"
+    text = re.sub(r"query = .*\n", lambda _: LONG, TASK) + "every_rows = 20000\n"
+    file.write_text(text, encoding="utf-8")
+    child = subprocess.Popen(
+        [sys.executable, "-m", "qanat", "run", "long.toml", "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=folder,
+        env={**os.environ, "QANAT_LOG": "info"},
+    )
+    try:
+        assert child.stderr is not None
+        for line in child.stderr:  # the log tells when the first slice has been committed
+            if "committed 20000 rows" in line:
+                break
+        child.send_signal(signal.SIGINT)
+        out, err = child.communicate(timeout=30)
+    finally:
+        child.kill()
+        child.wait()
+    assert child.returncode == 130, err
+    told = json.loads(out)
+    assert told["interrupted"] is True
+    with qn.connect(f"sqlite:///{folder / 'warehouse.db'}") as warehouse:
+        rows, highest = warehouse.execute("select count(*) as n, max(id) as m from flights").row(0)
+    assert rows == highest == told["result"]["rows"] == int(told["result"]["checkpoint_after"])
+    assert rows >= 20000 and rows % 20000 == 0
+    assert f"interrupted: {rows:,} rows were committed, checkpoint {highest}; the rest was rolled back" in err
+
+
+def test_a_terminal_shows_a_bar_and_the_same_last_line(folder: Path) -> None:
+    parent, child = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "qanat", "run", "move.toml"],
+        stdin=child,
+        stdout=child,
+        stderr=child,
+        cwd=folder,
+        close_fds=True,
+    )
+    os.close(child)
+    shown = b""
+    while True:
+        try:
+            piece = os.read(parent, 4096)
+        except OSError:  # the terminal's other end is closed
+            break
+        if not piece:
+            break
+        shown += piece
+    os.close(parent)
+    assert process.wait() == 0
+    assert b"\x1b[" in shown
+    assert b"move: 3 rows in 1 commit" in shown
+
+
+# ---- query -----------------------------------------------------------------------------------------------------------
+
+
+def test_query_shows_a_table_with_types_and_the_number_of_rows(folder: Path) -> None:
+    done = qanat(
+        "query",
+        "sqlite:///ops.db",
+        "select id, carrier from flights where delay > ? order by id",
+        "-p",
+        "-5",
+        cwd=folder,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "│ i64 ┆ str     │" in done.stdout
+    assert done.stdout.endswith("2 rows, 2 columns\n")
+    done = qanat("query", "sqlite:///ops.db", "select id from flights", "--rows", "1", cwd=folder)
+    assert "1 of 3 rows shown, 1 column" in done.stdout
+    done = qanat("query", "sqlite:///ops.db", "select id from flights where id > :low", "-p", "low=7", cwd=folder)
+    assert done.stdout.endswith("0 rows, 1 column\n")
+    done = qanat("query", "sqlite:///ops.db", "create table other (x int)", cwd=folder)
+    assert (done.returncode, done.stdout) == (0, "done; the statement returns no rows\n")
+
+
+PARAMS: list[tuple[str, Any]] = [("5", 5), ("1.5", 1.5), ("true", 1), ("O'Hare", "O'Hare"), ('"5"', "5"), ("", "")]
+
+
+@pytest.mark.parametrize(("given", "value"), PARAMS, ids=[given for given, _ in PARAMS])
+def test_query_binds_parameters(folder: Path, given: str, value: Any) -> None:
+    done = qanat("query", "sqlite:///ops.db", "select ? as value", "-p", given, "--json", cwd=folder)
+    assert json.loads(done.stdout) == [{"value": value}]
+
+
+@pytest.mark.parametrize("ending", ["parquet", "csv", "json", "jsonl", "arrow"])
+@pytest.mark.parametrize("rows", [0, 3])
+def test_query_saves_all_rows(folder: Path, ending: str, rows: int) -> None:
+    file = folder / f"out.{ending}"
+    file.write_text("old")
+    sql = f"select * from flights order by id limit {rows}"
+    done = qanat("query", "sqlite:///ops.db", sql, "-o", file.name, cwd=folder)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", f"{rows} rows in {file.name}\n")
+    if ending in ("json", "jsonl"):
+        text = file.read_text(encoding="utf-8")
+        saved = json.loads(text) if ending == "json" else [json.loads(line) for line in text.splitlines()]
+        assert saved == FLIGHTS.head(rows).to_dicts()
+    else:
+        read = {"parquet": pl.read_parquet, "arrow": pl.read_ipc, "csv": pl.read_csv}[ending]
+        options = {"schema": FLIGHTS.schema} if ending == "csv" else {}
+        assert_frame_equal(read(file, **options), FLIGHTS.head(rows))
+    assert sorted(path.name for path in folder.iterdir()) == sorted(["move.toml", "ops.db", file.name])
+
+
+def test_query_to_standard_output(folder: Path) -> None:
+    done = qanat(
+        "query", "sqlite:///ops.db", "select id, carrier from flights", "-o", "-", "--format", "csv", cwd=folder
+    )
+    assert done.stdout == "id,carrier\n1,UA\n2,\n3,B6\n"
+
+
+def test_query_leaves_the_old_file_where_it_fails(folder: Path) -> None:
+    file = folder / "out.csv"
+    file.write_text("old")
+    sql = "select case when id < 3 then 1 else abs(-9223372036854775808) end as x from flights"
+    done = qanat("query", "sqlite:///ops.db", sql, "-o", file.name, cwd=folder)
+    assert done.returncode == 1
+    assert file.read_text() == "old"
+    assert [path for path in folder.iterdir() if path.suffix == ".part"] == []
+    done = qanat("query", "sqlite:///ops.db", "select 1 as x", "-o", "no/such/folder.csv", cwd=folder)
+    assert done.returncode == 1
+    assert "no/such/folder.csv" in three_lines(done)[0]
+    done = qanat("query", "sqlite:///ops.db", "select 1 as x", "-o", "what.xyz", cwd=folder)
+    assert done.returncode == 2
+
+
+def test_query_errors_have_three_lines(folder: Path) -> None:
+    done = qanat("query", "sqlite:///ops.db", "select * from flight", cwd=folder)
+    assert done.returncode == 1
+    what, where, fix = three_lines(done)
+    assert "no such table: flight" in what
+    assert where.startswith("sqlite:///ops.db")
+    assert "flights" in fix
+    done = qanat("query", "nonsense", "select 1", cwd=folder)
+    assert done.returncode == 3
+    done = qanat("query", "sqlite:///none.db", "select 1", cwd=folder)
+    assert done.returncode == 4
+    assert not (folder / "none.db").exists()
+
+
+def test_query_works_on_postgres(postgres_uri: str, folder: Path) -> None:
+    sql = "select 1.50::numeric(5,2) as n, date '2013-12-31' as d, null::text as t"
+    done = qanat("query", postgres_uri, sql, "--json", cwd=folder)
+    assert json.loads(done.stdout) == [{"n": "1.50", "d": "2013-12-31", "t": None}]
+
+
+# ---- copy ------------------------------------------------------------------------------------------------------------
+
+
+def test_copy_moves_a_table(folder: Path, db_uri: str) -> None:
+    done = qanat("copy", "sqlite:///ops.db", "flights", db_uri, "copied", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert re.fullmatch(r"flights to copied: 3 rows in 1 commit \(.*\)\n", done.stdout)
+    with qn.connect(db_uri) as db:
+        assert_frame_equal(db.execute("select * from copied order by id"), FLIGHTS)
+        db.execute("create unique index copied_by_id on copied (id)")
+        db.delete("copied", where="id = 2")
+    done = qanat("copy", "sqlite:///ops.db", "flights", db_uri, "copied", "--mode", "upsert", "--key", "id", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    with qn.connect(db_uri) as db:
+        assert_frame_equal(db.execute("select * from copied order by id"), FLIGHTS)
+
+
+def test_copy_refuses_what_it_cannot_do(folder: Path) -> None:
+    done = qanat("copy", "sqlite:///ops.db", "flights", "sqlite:///w.db", "t", "--mode", "upsert", cwd=folder)
+    assert done.returncode == 3
+    assert "sink.key is missing" in three_lines(done)[0]
+    done = qanat("copy", "sqlite:///ops.db", "nothing", "sqlite:///w.db", "t", cwd=folder)
+    assert done.returncode == 1
+    with qn.connect(f"sqlite:///{folder / 'w.db'}") as db:
+        assert db.tables().height == 0
