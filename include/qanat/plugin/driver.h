@@ -51,7 +51,7 @@ struct qn_dialect {
     const char *(*column_type)(const struct ArrowSchema *field, char buffer[64]);
 };
 
-/* A statement ready for the database. */
+/* A statement ready for the database. All of it, options and parameters included, is borrowed for the call. */
 struct qn_statement {
     size_t struct_size;
     const char *sql; /* in the driver's own placeholders, NUL-terminated */
