@@ -68,8 +68,10 @@ class Bench:
 
     def given(self, table: str) -> dict[str, Any]:
         onto, upserts = int(data.UPSERT_ONTO * self.scale), int(data.UPSERT_ROWS * self.scale)
-        upsert_sql = f"select id + {onto - upserts // 2} as id, v + 1 as v, name || '!' as name "
+        upsert_sql = (
+            f"select id + {onto - upserts // 2} as id, v + 1 as v, name || '!' as name "
             f"from upsert_source where id <= {upserts}"
+        )
         sql = {
             "pg_read_fixed": "select * from fixed",
             "pg_read_lineitem": "select * from lineitem",

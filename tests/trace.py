@@ -3,8 +3,8 @@
     python tests/trace.py [--quiet]
 
 A Python test names its rows with `@pytest.mark.trace("D1", "D2")`, a C test with a comment `trace: D1 D2`, a
-conformance case with `trace = ["D1"]`. Prints a table of rows and the tests that name them; exits 1 when a row that is due
-(tests/trace_due.txt) has none, or a test names a row that does not exist. The rows themselves are kept in
+conformance case with `trace = ["D1"]`. Prints a table of rows and the tests that name them; exits 1 when a row that is
+due (tests/trace_due.txt) has none, or a test names a row that does not exist. The rows themselves are kept in
 tests/trace_rows.tsv, so that the table needs nothing from outside of the project.
 """
 
