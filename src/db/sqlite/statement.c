@@ -6,6 +6,7 @@
  */
 #include "db/sqlite/sqlite.h"
 
+#include "base/log.h"
 #include "base/memory.h"
 #include "base/text.h"
 
@@ -154,11 +155,16 @@ enum qn_status qn_sqlite_statement_take(struct qn_sqlite *self, const char *sql,
 
 void qn_sqlite_statement_put(struct qn_sqlite *self, struct qn_sqlite_statement *statement)
 {
-    (void)self;
     if (statement == NULL) {
         return;
     }
-    (void)sqlite3_reset(statement->stmt); /* repeats the outcome of the last step, which has been seen */
+    /* After the end of a statement this repeats its outcome, which has been seen. A write with RETURNING that is closed
+     * before its last row commits here, and nobody is left to hear that it could not. */
+    bool open = sqlite3_stmt_busy(statement->stmt) && !sqlite3_stmt_readonly(statement->stmt);
+    if (sqlite3_reset(statement->stmt) != SQLITE_OK && open) {
+        QN_LOG(QN_LOG_WARNING, "sqlite", "\"%s\": a write that was closed early was not committed: %s", self->path,
+               sqlite3_errmsg(self->db));
+    }
     (void)sqlite3_clear_bindings(statement->stmt);
     if (statement->alone) {
         forget(statement);

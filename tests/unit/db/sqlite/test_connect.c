@@ -2,6 +2,7 @@
 #include "fixture.h"
 
 #include <sys/stat.h>
+#include <sys/wait.h>
 
 static struct qn_error expect_no_open(const char *uri, enum qn_status status, const char *says)
 {
@@ -151,6 +152,36 @@ static void a_read_only_transaction__refuses_writes_until_it_ends(void **state)
     qn_connection_free(connection);
 }
 
+static void a_forked_child__touches_nothing(void **state)
+{
+    (void)state;
+    struct qn_connection *connection = open_uri(file_uri("fork.db", ""));
+    run(connection, "pragma journal_mode = wal");
+    run(connection, "create table t (i integer)");
+    run(connection, "begin");
+    run(connection, "insert into t values (1)");
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        struct qn_query query = QN_QUERY_INIT;
+        query.sql = "select 1";
+        bool refused = qn_connection_execute(connection, &query, NULL, NULL) == QN_ERR_CLOSED;
+        qn_connection_free(connection);
+        _exit(refused ? 0 : 1); /* not exit: the test's own folder is the parent's */
+    }
+    int how = -1;
+    assert_int_equal(waitpid(child, &how, 0), child);
+    assert_true(WIFEXITED(how));
+    assert_int_equal(WEXITSTATUS(how), 0);
+    run(connection, "insert into t values (2)");
+    run(connection, "commit");
+    expect(connection, "select i from t", "i:l | 1 | 2");
+    qn_connection_free(connection);
+    connection = open_uri(file_uri("fork.db", ""));
+    expect(connection, "select i from t", "i:l | 1 | 2");
+    qn_connection_free(connection);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -162,6 +193,7 @@ int main(void)
         cmocka_unit_test(a_file_without_write_permission__is_read),
         cmocka_unit_test(a_path_that_looks_like_a_uri__is_a_path),
         cmocka_unit_test(foreign_keys__are_as_the_option_says),
+        cmocka_unit_test(a_forked_child__touches_nothing),
         cmocka_unit_test(a_read_only_transaction__refuses_writes_until_it_ends),
     };
     return cmocka_run_group_tests(tests, make_folder, drop_folder);

@@ -171,6 +171,72 @@ static void dates_and_times__are_iso_text_or_an_error(void **state)
     (void)expect_error(db, "select d from bad", QN_ERR_DATA, "", "integer 20240101 is not a date");
 }
 
+/* Both columns of every row of "select d, n from t" must be the same number. */
+static int64_t expect_same_days(const struct qn_query_options *options)
+{
+    struct qn_query query = QN_QUERY_INIT;
+    struct qn_error err = QN_ERROR_INIT;
+    qn_auto_stream stream = { .release = NULL };
+    qn_auto_schema schema = { .release = NULL };
+    int64_t rows = 0;
+    query.sql = "select d, n from t";
+    query.options = options;
+    if (qn_connection_query(db, &query, &stream, NULL, &err) != QN_OK) {
+        fail_msg("%s", err.message);
+    }
+    assert_int_equal(qn_stream_schema(&stream, &schema, &err), QN_OK);
+    struct qn_batch_reader reader;
+    assert_int_equal(qn_batch_reader_init(&reader, &schema, &err), QN_OK);
+    assert_int_equal(reader.columns[0].type.id, QN_TYPE_DATE32);
+    for (bool more = true; more;) {
+        qn_auto_array batch = { .release = NULL };
+        assert_int_equal(qn_stream_next(&stream, &batch, &err), QN_OK);
+        more = batch.release != NULL;
+        if (more) {
+            assert_int_equal(qn_batch_reader_bind(&reader, &batch, &err), QN_OK);
+        }
+        for (int64_t row = 0; more && row < reader.length; row++, rows++) {
+            assert_int_equal(qn_reader_int64(&reader.columns[0], row), qn_reader_int64(&reader.columns[1], row));
+        }
+    }
+    qn_batch_reader_dispose(&reader);
+    return rows;
+}
+
+/* The short way for dates against two witnesses: SQLite's calendar (from 1600 on: it takes 0300-02-29 for a day) and, by an
+ * override, the engine's own parser. */
+static void dates__count_the_same_days_by_every_way(void **state)
+{
+    (void)state;
+    run(db, "create table t (d date, n integer)");
+    run(db, "with recursive s(i) as (select -135140 union all select i + 97 from s where i < 2932700) "
+            "insert into t select date(i * 86400, 'unixepoch'), i from s");
+    run(db, "with recursive y(i) as (select 1600 union all select i + 4 from y where i < 9996), "
+            "d(k) as (values (-1), (0), (1)) insert into t select x, round(julianday(x) - 2440587.5) "
+            "from (select date(printf('%04d-02-28', i), k || ' days') as x from y, d)");
+    assert_int_equal(expect_same_days(NULL), 31629 + 2100 * 3);
+    run(db, "drop table t");
+    run(db, "create table t (d date, n date)");
+    run(db, "with recursive y(i) as (select 0 union all select i + 1 from y where i < 2000), "
+            "m(k) as (select 1 union all select k + 1 from m where k < 12), d(j) as (values (1), (28)) "
+            "insert into t select x, x from (select printf('%04d-%02d-%02d', i, k, j) as x from y, m, d)");
+    struct qn_query_options options = QN_QUERY_OPTIONS_INIT;
+    struct qn_type_override override = { .column = "n", .type = "Date32" };
+    options.types = &override;
+    options.n_types = 1;
+    assert_int_equal(expect_same_days(&options), 2001 * 12 * 2);
+    run(db, "delete from t");
+    static const char *const bad[] = { "2023-02-29", "2024-02-30", "2024-13-01", "2024-00-10",
+                                       "2024-04-31", "2024-01-00", "2024-1-01x", "20240-1-01" };
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        char sql[64];
+        (void)snprintf(sql, sizeof sql, "insert into t values ('%s', null)", bad[i]);
+        run(db, sql);
+        (void)expect_error(db, "select d from t", QN_ERR_DATA, "", "is not a date");
+        run(db, "delete from t");
+    }
+}
+
 static void zones__are_all_or_none(void **state)
 {
     (void)state;
@@ -324,6 +390,7 @@ int main(void)
         CASE(a_stream__keeps_the_types_of_its_first_batch),
         CASE(batches__respect_rows_and_bytes),
         CASE(dates_and_times__are_iso_text_or_an_error),
+        CASE(dates__count_the_same_days_by_every_way),
         CASE(zones__are_all_or_none),
         CASE(decimals__are_exact_from_every_storage_class),
         CASE(text__is_validated_and_keeps_its_nuls),
