@@ -406,10 +406,11 @@ static enum qn_status explain_insert(struct ingest_plan *plan, const struct qn_e
 
 static enum qn_status insert_from_stage(struct ingest_plan *plan, int64_t *rows_out, struct qn_error *err)
 {
-    bool upsert = plan->ingest->mode == QN_INGEST_UPSERT;
+    /* with nothing but the key there is nothing to update: then the server skips a repeated key as it does for ignore */
+    bool upsert = plan->ingest->mode == QN_INGEST_UPSERT && (size_t)plan->n_columns > plan->ingest->n_key;
     qn_auto_buffer sql = QN_BUFFER_INIT;
     QN_TRY(insert_sql(plan, &sql, err));
-    if (plan->ingest->mode == QN_INGEST_IGNORE) {
+    if (plan->ingest->n_key > 0 && !upsert) {
         QN_TRY(refuse_twins(plan, err));
     }
     if (upsert) {

@@ -549,6 +549,24 @@ static void ingest__a_key_twice_in_a_call_names_both_rows(void **state)
     assert_int_equal(written, 3);
 }
 
+static void ingest__a_key_twice_is_refused_where_there_is_only_the_key(void **state)
+{
+    struct qn_pg *pg = *state;
+    server_run(pg, "create table ko (id int8 primary key)");
+    static const char *const key[] = { "id" };
+    const struct made_column columns[] = { { "id", qn_type_of(QN_TYPE_INT64) } };
+    const enum qn_ingest_mode modes[] = { QN_INGEST_UPSERT, QN_INGEST_IGNORE };
+    for (int i = 0; i < 2; i++) {
+        struct ArrowArrayStream rows;
+        struct qn_error err = QN_ERROR_INIT;
+        int64_t written = -1, twin = 20;
+        (void)made_stream(columns, 1, 1, 30, fill_twin, &twin, &rows);
+        assert_int_equal(ingest(pg, "ko", modes[i], key, 1, &rows, &written, &err), QN_ERR_DATA);
+        assert_string_equal(err.message, "rows 17 and 20 have the same key (\"id\")");
+        server_expect(pg, "select count(*) from ko", "0");
+    }
+}
+
 static void ingest__a_key_without_an_index_says_what_to_do(void **state)
 {
     struct qn_pg *pg = *state;
@@ -629,6 +647,7 @@ int main(void)
         SERVER_TEST(ingest__text_never_becomes_a_date_on_the_quiet),
         SERVER_TEST(ingest__upsert_inserts_and_updates),
         SERVER_TEST(ingest__a_key_twice_in_a_call_names_both_rows),
+        SERVER_TEST(ingest__a_key_twice_is_refused_where_there_is_only_the_key),
         SERVER_TEST(ingest__a_key_without_an_index_says_what_to_do),
         SERVER_TEST(ingest__any_allocation_may_fail),
     };
