@@ -47,6 +47,12 @@ struct ingest_plan {
     char stage[32];
 };
 
+/* Upsert and ignore: the staging table has the rows' numbers, so that repeated keys can be told. */
+static bool has_key(const struct ingest_plan *plan)
+{
+    return plan->ingest->mode == QN_INGEST_UPSERT || plan->ingest->mode == QN_INGEST_IGNORE;
+}
+
 static void plan_dispose(struct ingest_plan *plan)
 {
     for (int32_t i = 0; plan->columns != NULL && i < plan->n_columns; i++) {
@@ -199,7 +205,7 @@ static enum qn_status plan_prepare(struct ingest_plan *plan, struct qn_error *er
     if (plan->relation == NULL) {
         return qn__no_memory(err);
     }
-    plan->staged = ingest->mode == QN_INGEST_UPSERT || ingest->mode == QN_INGEST_IGNORE;
+    plan->staged = has_key(plan);
     QN_TRY(describe_target(plan, err));
     QN_TRY(look_up_types(plan, err));
     QN_TRY(qn_batch_reader_init(&plan->readers, schema, err));
@@ -207,11 +213,6 @@ static enum qn_status plan_prepare(struct ingest_plan *plan, struct qn_error *er
 }
 
 /* ---- copying ---- */
-
-static bool is_numbered(const struct ingest_plan *plan)
-{
-    return plan->staged && plan->ingest->n_key > 0;
-}
 
 static enum qn_status copy_stream(struct ingest_plan *plan, struct qn_pg_copy *copy, struct ArrowArrayStream *rows,
                                   struct qn_error *err)
@@ -240,7 +241,7 @@ static enum qn_status copy_rows(struct ingest_plan *plan, const char *sql, const
                                 struct ArrowArrayStream *rows, int64_t *rows_out, struct qn_error *err)
 {
     struct qn_pg_copy copy;
-    QN_TRY(qn_pg_copy_begin(plan->pg, sql, table, plan->encoders, plan->n_columns, is_numbered(plan), &copy, err));
+    QN_TRY(qn_pg_copy_begin(plan->pg, sql, table, plan->encoders, plan->n_columns, has_key(plan), &copy, err));
     enum qn_status status = copy_stream(plan, &copy, rows, err);
     if (status == QN_OK) {
         status = qn_pg_copy_finish(&copy, rows_out, err);
@@ -284,7 +285,7 @@ static enum qn_status create_stage(struct ingest_plan *plan, struct qn_error *er
         }
         qn_buffer_printf(&sql, " as c%" PRId32, c);
     }
-    if (is_numbered(plan)) {
+    if (has_key(plan)) {
         qn_buffer_append_text(&sql, ", 0::pg_catalog.int8 as r");
     }
     qn_buffer_printf(&sql, " from %s with no data", qn_buffer_text(&plan->target));
@@ -373,7 +374,7 @@ static enum qn_status insert_sql(struct ingest_plan *plan, struct qn_buffer *sql
                          cast ? plan->columns[c].cast : "");
     }
     qn_buffer_printf(sql, " from pg_temp.%s", plan->stage);
-    if (plan->ingest->mode == QN_INGEST_UPSERT || plan->ingest->mode == QN_INGEST_IGNORE) {
+    if (has_key(plan)) {
         QN_TRY(qn_sql_on_conflict(&qn__dialect_postgres, plan->ingest, sql, err));
     }
     return qn_buffer_check(sql, "the INSERT statement", err);
@@ -410,7 +411,7 @@ static enum qn_status insert_from_stage(struct ingest_plan *plan, int64_t *rows_
     bool upsert = plan->ingest->mode == QN_INGEST_UPSERT && (size_t)plan->n_columns > plan->ingest->n_key;
     qn_auto_buffer sql = QN_BUFFER_INIT;
     QN_TRY(insert_sql(plan, &sql, err));
-    if (plan->ingest->n_key > 0 && !upsert) {
+    if (has_key(plan) && !upsert) {
         QN_TRY(refuse_twins(plan, err));
     }
     if (upsert) {
