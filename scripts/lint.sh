@@ -1,5 +1,6 @@
 #!/bin/sh
-# Formatting and static checks. Prints what is wrong and exits non-zero; changes nothing.
+# Formatting and static checks. Prints what is wrong and exits non-zero; changes nothing. With --deep also clang-tidy over
+# the whole C source, which takes about a minute.
 set -eu
 cd "$(dirname "$0")/.."
 BIN=.venv/bin
@@ -10,3 +11,6 @@ $BIN/mypy
 $BIN/python scripts/check_layers.py
 $BIN/python scripts/check_headers.py
 $BIN/python tests/trace.py --quiet
+if [ "${1:-}" = --deep ]; then
+    git ls-files 'src/*.c' 'python/ext/*.c' | xargs -P "$(nproc)" -n 6 clang-tidy -p build/dev --quiet 2>/dev/null
+fi

@@ -292,8 +292,8 @@ int32_t qn_sql_position(const char *given, const char *rewritten, int32_t positi
     }
     const char *g = given;
     const char *r = rewritten;
-    const char *start = g; /* of what *r came from */
-    int32_t at = 0;        /* characters of `rewritten` up to and with r */
+    const char *start; /* of what *r came from */
+    int32_t at = 0;    /* characters of `rewritten` up to and with r */
     while (*r != '\0') {
         const char *piece = r;
         start = g;

@@ -253,9 +253,7 @@ static enum qn_status channel_make_room(struct qn_pg *pg, size_t wanted, struct 
         pg->in_end = held;
     }
     size_t capacity = pg->in_capacity;
-    if (held == 0 && capacity > IN_CAPACITY && wanted <= IN_CAPACITY) {
-        capacity = IN_CAPACITY;
-    } else if (capacity == 0) {
+    if (capacity == 0 || (held == 0 && capacity > IN_CAPACITY && wanted <= IN_CAPACITY)) {
         capacity = IN_CAPACITY;
     } else if (pg->in_end == capacity) {
         capacity = wanted > capacity * 2 || wanted <= capacity ? capacity * 2 : wanted;

@@ -222,7 +222,7 @@ static enum qn_status connect_failed(PGconn *conn, struct qn_error *err)
         return qn_error_set(err, QN_ERR_CONFIG, "cannot connect: %s", text);
     } else {
         bool password = strstr(text, "no password supplied") != NULL;
-        (void)strcpy(sqlstate, password ? "28000" : "08001");
+        memcpy(sqlstate, password ? "28000" : "08001", sizeof sqlstate);
         retryable = !any_of(text, lasting) || strstr(text, "SSL SYSCALL error: EOF") != NULL;
     }
     enum qn_status status = qn_error_set(err, QN_ERR_CONNECTION, "cannot connect: %s", text);

@@ -403,7 +403,7 @@ static inline enum qn_status put_value(struct qn_pg_rows *rows, struct qn_pg_col
 static enum qn_status malformed_row(struct qn_pg *pg, const struct qn_pg_rows *rows, struct qn_error *err)
 {
     return qn_pg_break(pg, err, QN_ERR_PROTOCOL, "the server sent a malformed row (row %lld)",
-                       (long long)(rows->rows_before + rows->row));
+                       (long long)rows->rows_before + rows->row);
 }
 
 /* One DataRow: `at` to `end` is its body. */

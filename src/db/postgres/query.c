@@ -56,10 +56,11 @@ static enum qn_status bind_values(struct qn_pg *pg, const struct qn_pg_prepared 
     struct qn_batch_reader reader = { 0 };
     QN_TRY(qn_batch_reader_init(&reader, statement->params_schema, err));
     struct qn_pg_encoder *encoders = qn_calloc((size_t)n, sizeof *encoders);
-    enum qn_status status = encoders == NULL ? qn__no_memory(err) : QN_OK;
-    if (status == QN_OK) {
-        status = qn_batch_reader_bind(&reader, statement->params, err);
+    if (encoders == NULL) {
+        qn_batch_reader_dispose(&reader);
+        return qn__no_memory(err);
     }
+    enum qn_status status = qn_batch_reader_bind(&reader, statement->params, err);
     if (status == QN_OK && reader.length != 1) {
         status = qn_error_set(err, QN_ERR_ARGUMENT, "%lld rows of parameters, not one", (long long)reader.length);
     }

@@ -235,7 +235,7 @@ static void cache_make_room(struct qn_pg *pg)
     while (last != NULL && last->next != NULL) {
         last = last->next;
     }
-    if (pg->n_prepared >= QN_PG_CACHE_SIZE) {
+    if (last != NULL && pg->n_prepared >= QN_PG_CACHE_SIZE) {
         qn_pg_forget(pg, last);
     }
 }
