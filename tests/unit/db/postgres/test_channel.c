@@ -4,6 +4,8 @@
 #include "conversation.h"
 #include "reading.h"
 
+#include "base/fault.h"
+
 #include <qanat/qanat.h>
 
 /* ---- messages ---- */
@@ -348,6 +350,60 @@ static void channel__error_fields_are_kept_and_cut(void **state)
     qn_pg_close(pg);
 }
 
+/* The whole conversation with a fault armed; returns how often the fault point was met. */
+static int64_t converse_with_fault(struct qn_buffer *script, enum qn_fault_kind kind, int64_t n, enum qn_status *out)
+{
+    struct conversation talk = { .bytes = script->data, .size = script->size };
+    struct qn_pg *pg = conversation_open(&talk);
+    assert_non_null(pg);
+    struct qn_query_options options = QN_QUERY_OPTIONS_INIT;
+    struct qn_cursor cursor = { 0 };
+    struct qn_error err = QN_ERROR_INIT;
+    struct ArrowSchema schema = { 0 };
+    struct ArrowArray array = { 0 };
+    (void)qn_fault_arm(kind, n, QN_FAULT_ONCE);
+    enum qn_status status = start(pg, "select", &options, &cursor, &err);
+    if (status == QN_OK) {
+        status = cursor.ops->schema(cursor.self, &schema, &err);
+        while (status == QN_OK) {
+            status = cursor.ops->next(cursor.self, &array, &err);
+            if (status != QN_OK || array.release == NULL) {
+                break;
+            }
+            array.release(&array);
+        }
+        cursor.ops->close(cursor.self);
+    }
+    int64_t met = qn_fault_count(kind);
+    (void)qn_fault_arm(kind, 0, QN_FAULT_ONCE);
+    assert_true(pg->broken || pg->ready_expected == 0);
+    qn_schema_release(&schema);
+    qn_pg_close(pg);
+    *out = status;
+    return met;
+}
+
+static void channel__any_allocation_may_fail(void **state)
+{
+    (void)state;
+    if (!qn_fault_arm(QN_FAULT_ALLOC, 0, QN_FAULT_ONCE)) {
+        print_message("skipped: this build has no fault points (-Dfaults=true)\n");
+        skip();
+    }
+    qn_auto_buffer script = QN_BUFFER_INIT;
+    put_asynchronous(&script);
+    put_prepared(&script);
+    put_result(&script);
+    enum qn_status status = QN_OK;
+    int64_t n = 1;
+    for (; converse_with_fault(&script, QN_FAULT_ALLOC, n, &status) >= n; n++) {
+        assert_int_equal(status, QN_ERR_NO_MEMORY);
+        assert_true(n < 1000);
+    }
+    assert_int_equal(status, QN_OK);
+    assert_true(n > 20); /* it was met: buffers, the description, the plan, the batch, a notification */
+}
+
 static void channel__states_map_by_meaning(void **state)
 {
     (void)state;
@@ -399,6 +455,7 @@ int main(void)
         cmocka_unit_test(channel__refuses_rows_nobody_asked_for),
         cmocka_unit_test(channel__fatal_error_ends_the_connection),
         cmocka_unit_test(channel__error_fields_are_kept_and_cut),
+        cmocka_unit_test(channel__any_allocation_may_fail),
         cmocka_unit_test(channel__states_map_by_meaning),
         cmocka_unit_test(channel__counts_of_tags),
     };

@@ -4,6 +4,7 @@
  */
 #include "reading.h"
 
+#include "base/fault.h"
 #include "db/postgres/decode.h"
 #include "os/clock.h"
 
@@ -410,6 +411,32 @@ static void query__session_ended_while_idle_explains_itself(void **state)
     qn_pg_close(other);
 }
 
+/* The n-th read or write of the socket fails, for every n that the statement reaches. */
+static void query__any_read_or_write_may_fail(void **state)
+{
+    (void)state;
+    (void)server_uri();
+    if (!qn_fault_arm(QN_FAULT_READ, 0, QN_FAULT_ONCE)) {
+        print_message("skipped: this build has no fault points (-Dfaults=true)\n");
+        skip();
+    }
+    static const enum qn_fault_kind kinds[] = { QN_FAULT_READ, QN_FAULT_WRITE };
+    for (size_t k = 0; k < sizeof kinds / sizeof kinds[0]; k++) {
+        bool met = true;
+        for (int64_t n = 1; met && n < 50; n++) {
+            struct qn_pg *pg = connected();
+            (void)qn_fault_arm(kinds[k], n, QN_FAULT_ONCE);
+            struct answer answer = ask(pg, "select i from generate_series(1, 20000) i", NULL);
+            met = qn_fault_count(kinds[k]) >= n;
+            (void)qn_fault_arm(kinds[k], 0, QN_FAULT_ONCE);
+            assert_int_equal(answer.status, met ? QN_ERR_CONNECTION : QN_OK);
+            assert_int_equal(pg->broken, met);
+            answer_free(&answer);
+            qn_pg_close(pg);
+        }
+    }
+}
+
 /* ---- the cache of statements ---- */
 
 static void query__statements_outlive_changes_of_their_tables(void **state)
@@ -506,6 +533,7 @@ int main(void)
         cmocka_unit_test(query__cancel_from_another_thread),
         cmocka_unit_test(query__session_ended_in_mid_read),
         cmocka_unit_test(query__session_ended_while_idle_explains_itself),
+        cmocka_unit_test(query__any_read_or_write_may_fail),
         cmocka_unit_test(query__statements_outlive_changes_of_their_tables),
         cmocka_unit_test(query__cache_keeps_its_size),
         cmocka_unit_test(query__notices_and_notifications_in_mid_stream),
