@@ -628,6 +628,53 @@ static void ingest__any_allocation_may_fail(void **state)
     server_expect(pg, "select count(*) from fa", "0");
 }
 
+/* The n-th read or write of the link fails, for every n: a connection error, and never a success that is none. */
+static void ingest__any_read_or_write_may_fail(void **state)
+{
+    struct qn_pg *pg = *state;
+    if (!qn_fault_arm(QN_FAULT_WRITE, 0, QN_FAULT_ONCE)) {
+        print_message("built without fault points: nothing to arm\n");
+        skip();
+    }
+    server_run(pg, "create table fr (id int8)");
+    const struct made_column columns[] = { { "id", qn_type_of(QN_TYPE_INT64) } };
+    const enum qn_fault_kind kinds[] = { QN_FAULT_WRITE, QN_FAULT_READ };
+    for (int k = 0; k < 2; k++) {
+        bool done = false;
+        for (int64_t n = 1; !done; n++) {
+            assert_true(n < 500);
+            struct ArrowArrayStream rows;
+            struct qn_error err = QN_ERROR_INIT;
+            int64_t written = -1;
+            (void)made_stream(columns, 1, 3, 5000, fill_id, NULL, &rows);
+            qn_auto_schema schema = { .release = NULL };
+            assert_int_equal(qn_stream_schema(&rows, &schema, &err), QN_OK);
+            struct qn_driver_ingest call = { .struct_size = sizeof call, .table = "fr", .rows_schema = &schema };
+            server_run(pg, "begin");
+            (void)qn_fault_arm(kinds[k], n, QN_FAULT_ONCE);
+            enum qn_status status = qn_pg_ingest(pg, &call, &rows, &written, &err);
+            bool hit = qn_fault_count(kinds[k]) >= n;
+            (void)qn_fault_arm(kinds[k], 0, QN_FAULT_ONCE);
+            qn_stream_release(&rows);
+            done = !hit;
+            if (status == QN_OK) {
+                assert_int_equal(written, 15000);
+                server_expect(pg, "select count(*) from fr", "15000");
+                server_run(pg, "rollback");
+                continue;
+            }
+            assert_true(hit);
+            assert_int_equal(status, QN_ERR_CONNECTION);
+            assert_true(pg->broken);
+            qn_pg_close(pg);
+            pg = server_open(uri);
+            server_run(pg, "set search_path = qanat_test_ingest; set client_min_messages = warning");
+            *state = pg;
+        }
+    }
+    server_expect(pg, "select count(*) from fr", "0");
+}
+
 int main(void)
 {
 #define SERVER_TEST(name) cmocka_unit_test_setup_teardown(name, open_server, close_server)
@@ -650,6 +697,7 @@ int main(void)
         SERVER_TEST(ingest__a_key_twice_is_refused_where_there_is_only_the_key),
         SERVER_TEST(ingest__a_key_without_an_index_says_what_to_do),
         SERVER_TEST(ingest__any_allocation_may_fail),
+        SERVER_TEST(ingest__any_read_or_write_may_fail),
     };
     uri = getenv("QANAT_TEST_POSTGRES");
     if (uri == NULL) {
