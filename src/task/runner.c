@@ -294,6 +294,9 @@ static void finish_run(struct qn_run *run, enum qn_status status, struct qn_task
 enum qn_status qn_task_run(struct qn_task *task, const struct qn_task_run_options *options,
                            struct qn_task_result *result, struct qn_error *err)
 {
+    if (result != NULL) {
+        *result = (struct qn_task_result){ .rows = 0 };
+    }
     if (task == NULL || (options != NULL && options->struct_size != sizeof *options)) {
         return qn_error_set(err, QN_ERR_ARGUMENT, "a task, and options made with QN_TASK_RUN_OPTIONS_INIT, are needed");
     }

@@ -1,6 +1,7 @@
 /* Runs between SQLite files: what arrives, what stays when a run fails, is cancelled or killed at any of its stages. */
 #include "arrow/reader.h"
 #include "arrow/stream.h"
+#include "base/fault.h"
 #include "base/memory.h"
 
 #include <qanat/qanat.h>
@@ -274,6 +275,43 @@ static void kill__at_every_stage_loses_and_doubles_nothing(void **state)
     assert_true(kills >= 2 + 4 * 3);
 }
 
+/* ---- failed allocations --------------------------------------------------------------------------------------- */
+
+static void allocations__that_fail_lose_and_double_nothing(void **state)
+{
+    (void)state;
+    if (!qn_fault_arm(QN_FAULT_ALLOC, 0, QN_FAULT_ONCE)) {
+        print_message("skipped: built without fault points (-Dfaults=true)\n");
+        skip();
+    }
+    struct qn_task *task = make_task("b.db", ", \"every_rows\": 3");
+    int failures = 0;
+    for (int64_t n = 1;; n++) {
+        char path[128];
+        (void)snprintf(path, sizeof path, "%s/b.db", folder);
+        (void)unlink(path);
+        struct qn_error err = QN_ERROR_INIT;
+        struct qn_task_result result;
+        assert_true(qn_fault_arm(QN_FAULT_ALLOC, n, QN_FAULT_ONCE));
+        enum qn_status status = qn_task_run(task, NULL, &result, &err);
+        bool reached = qn_fault_count(QN_FAULT_ALLOC) >= n;
+        assert_true(qn_fault_arm(QN_FAULT_ALLOC, 0, QN_FAULT_ONCE));
+        if (status != QN_OK) {
+            failures++;
+            assert_int_equal(err.status, status);
+            assert_true(err.message[0] != '\0');
+            assert_int_equal(result.rows + run_fine(task).rows, 7);
+        }
+        expect("b.db", CONTENTS, "1a 2b 3c 4d 5e 6f 7g");
+        if (!reached) {
+            assert_int_equal(status, QN_OK);
+            break;
+        }
+    }
+    assert_true(failures > 50);
+    qn_task_free(task);
+}
+
 /* ---- two runs at once ----------------------------------------------------------------------------------------- */
 
 static int run_another(void *context, const struct qn_task_progress *progress)
@@ -379,6 +417,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(slices__that_were_committed_stay_when_a_later_one_fails, set_up, tear_down),
         cmocka_unit_test_setup_teardown(cancel__by_the_callback_rolls_back, set_up, tear_down),
         cmocka_unit_test_setup_teardown(kill__at_every_stage_loses_and_doubles_nothing, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(allocations__that_fail_lose_and_double_nothing, set_up, tear_down),
         cmocka_unit_test_setup_teardown(run__that_another_overtook_keeps_nothing, set_up, tear_down),
         cmocka_unit_test_setup_teardown(one_file__works_in_every_journal_mode, set_up, tear_down),
         cmocka_unit_test_setup_teardown(stored__checkpoint_must_fit_the_plan, set_up, tear_down),
