@@ -502,10 +502,17 @@ PyDoc_STRVAR(connection_close_doc, "close()\n--\n\nClose: an open stream is canc
 static PyObject *connection_close(PyObject *object, PyObject *unused)
 {
     (void)unused;
-    if (((struct connection_object *)object)->handle == NULL) {
-        Py_RETURN_NONE;
+    struct connection_object *self = (struct connection_object *)object;
+    struct qn_error err = QN_ERROR_INIT;
+    enum qn_status status = QN_OK;
+    if (self->handle != NULL) {
+        native_log_refresh(self->state);
+        Py_BEGIN_ALLOW_THREADS status = qn_connection_close(self->handle->connection, &err);
+        Py_END_ALLOW_THREADS
     }
-    return call_plain(object, qn_connection_close);
+    /* In the child of a fork the connection is the parent's: for this process it is closed already. */
+    status = status == QN_ERR_CLOSED ? QN_OK : status;
+    return succeeded(self, status, &err, NULL) ? Py_NewRef(Py_None) : NULL;
 }
 
 PyDoc_STRVAR(connection_is_closed_doc, "is_closed()\n--\n\nWhether the connection has been closed.");

@@ -107,7 +107,9 @@ static enum qn_status read_open(struct native_stream_core *core, struct ArrowArr
 enum qn_status native_core_next(struct native_stream_core *core, struct ArrowArray *out, struct qn_error *err)
 {
     if (!enter(core)) {
-        return qn_error_set(err, QN_ERR_BUSY, "the stream is being read by another thread");
+        return atomic_load(&core->close_asked)
+                   ? qn_error_set(err, QN_ERR_CLOSED, "the stream is closed")
+                   : qn_error_set(err, QN_ERR_BUSY, "the stream is being read by another thread");
     }
     enum qn_status status = QN_OK;
     switch ((enum core_state)atomic_load(&core->state)) {

@@ -105,7 +105,7 @@ class Stream(_native.Stream):
         return self.to_pyarrow().to_pandas()
 
     def lazy(self) -> pl.LazyFrame:
-        """The rows as a lazy frame that reads a batch at a time: `stream.lazy().sink_parquet("x.parquet")`.
+        """The rows as a lazy frame, read a batch at a time: `stream.lazy().sink_parquet("x.parquet")`.
 
         It can be collected once; close the stream where not all of it was asked for. Memory is bounded as far as what is
         asked lets polars' streaming engine bound it.
