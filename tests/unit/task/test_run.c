@@ -275,6 +275,36 @@ static void kill__at_every_stage_loses_and_doubles_nothing(void **state)
     assert_true(kills >= 2 + 4 * 3);
 }
 
+/* The source's own writer was killed in the middle of a transaction: its journal is rolled back, its rows never were. */
+static void source__whose_writer_was_killed_is_read(void **state)
+{
+    (void)state;
+    pid_t child = fork();
+    if (child == 0) {
+        struct qn_connection *connection = connect_to("a.db");
+        struct qn_query small_cache = QN_QUERY_INIT;
+        struct qn_query query = QN_QUERY_INIT;
+        small_cache.sql = "pragma cache_size = 5"; /* so that pages reach the file before the commit */
+        query.sql = "with recursive c(i) as (select 8 union all select i + 1 from c where i < 5000) "
+                    "insert into s select i, 'never committed, but written to the file' from c";
+        if (qn_connection_execute(connection, &small_cache, NULL, NULL) == QN_OK &&
+            qn_connection_begin(connection, QN_ISOLATION_DEFAULT, false, NULL) == QN_OK &&
+            qn_connection_execute(connection, &query, NULL, NULL) == QN_OK) {
+            (void)kill(getpid(), SIGKILL);
+        }
+        _exit(1);
+    }
+    int status = 0;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFSIGNALED(status));
+    char journal[128];
+    (void)snprintf(journal, sizeof journal, "%s/a.db-journal", folder);
+    assert_int_equal(access(journal, F_OK), 0);
+    struct qn_task *task = make_task("b.db", "");
+    assert_int_equal(run_fine(task).rows, 7);
+    qn_task_free(task);
+}
+
 /* ---- failed allocations --------------------------------------------------------------------------------------- */
 
 static void allocations__that_fail_lose_and_double_nothing(void **state)
@@ -417,6 +447,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(slices__that_were_committed_stay_when_a_later_one_fails, set_up, tear_down),
         cmocka_unit_test_setup_teardown(cancel__by_the_callback_rolls_back, set_up, tear_down),
         cmocka_unit_test_setup_teardown(kill__at_every_stage_loses_and_doubles_nothing, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(source__whose_writer_was_killed_is_read, set_up, tear_down),
         cmocka_unit_test_setup_teardown(allocations__that_fail_lose_and_double_nothing, set_up, tear_down),
         cmocka_unit_test_setup_teardown(run__that_another_overtook_keeps_nothing, set_up, tear_down),
         cmocka_unit_test_setup_teardown(one_file__works_in_every_journal_mode, set_up, tear_down),
