@@ -107,8 +107,8 @@ class Stream(_native.Stream):
     def lazy(self) -> pl.LazyFrame:
         """The rows as a lazy frame, read a batch at a time: `stream.lazy().sink_parquet("x.parquet")`.
 
-        It can be collected once; close the stream where not all of it was asked for. Memory is bounded as far as what is
-        asked lets polars' streaming engine bound it.
+        It can be collected once; close the stream where not all of it was asked for. Memory is bounded as far as what
+        is asked lets polars' streaming engine bound it.
         """
         from polars.io.plugins import register_io_source
 
