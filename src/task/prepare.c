@@ -9,15 +9,18 @@
 
 /* ---- connections ---------------------------------------------------------------------------------------------- */
 
-/* A source is only read. A SQLite file is opened so, which also keeps a mistyped path from making an empty file. */
+/* A mistyped path must not make an empty file. It is not opened read-only: whoever reads a SQLite file after its writer
+ * was killed has to roll the journal back. */
 static enum qn_status open_source(struct qn_run *run, struct qn_error *err)
 {
     const struct qn_task_source *source = &run->task->source;
     struct qn_config *config = NULL;
     QN_TRY(qn_config_copy(source->config, &config, err));
     enum qn_status status = QN_OK;
-    if (qn_task_is_sqlite(config) && qn_config_get(config, "read_only") == NULL) {
-        status = qn_config_set(config, "read_only", "true", err);
+    const char *path = qn_config_get(config, "path");
+    bool is_file = path != NULL && path[0] != '\0' && strcmp(path, ":memory:") != 0;
+    if (qn_task_is_sqlite(config) && is_file && qn_config_get(config, "create") == NULL) {
+        status = qn_config_set(config, "create", "false", err);
     }
     if (status == QN_OK) {
         status = qn_connection_open_config(config, &run->source, err);

@@ -96,13 +96,13 @@ def _as_dict(result: TaskResult | None) -> dict[str, Any] | None:
 
 def run_task(task: Task, where: str, full: bool, as_json: bool) -> None:
     """Run it, show how it goes, say how it ended; exits on failure."""
-    from qanat.errors import QanatError, QueryCancelledError
+    from qanat.errors import QanatError
 
     show = _nothing if as_json else _bar if sys.stderr.isatty() else _lines
     try:
         with show(task.name) as progress:
             result = task.run(full=full, progress=progress)
-    except (KeyboardInterrupt, QueryCancelledError):
+    except KeyboardInterrupt:
         if as_json:
             click.echo(json.dumps({"ok": False, "interrupted": True, "result": _as_dict(task.last)}))
         click.echo(f"interrupted: {_committed(task.last)}", err=True)
