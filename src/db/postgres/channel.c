@@ -318,6 +318,9 @@ static enum qn_status channel_fill(struct qn_pg *pg, size_t wanted, struct qn_er
             naps++;
             continue;
         }
+        if (held >= wanted) {
+            return QN_OK; /* never wait for more than was asked: it may not come */
+        }
         if (io != QN_PG_IO_DONE) {
             short ready = 0;
             QN_TRY(channel_wait(pg, io == QN_PG_IO_WANT_WRITE ? POLLOUT : POLLIN, &ready, err));
