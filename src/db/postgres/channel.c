@@ -196,7 +196,8 @@ static enum qn_status channel_timeout(struct qn_error *err)
     return QN_ERR_TIMEOUT;
 }
 
-/* While data flows nothing waits: deadline and interrupt are looked at by the clock. */
+/* While data flows nothing waits for long: deadline and interrupt are looked at by the clock. A wait that was short has
+ * asked nobody, so only this moves next_poll on. */
 static enum qn_status channel_tick(struct qn_pg *pg, struct qn_error *err)
 {
     int64_t now = qn_clock_nanos();
@@ -234,7 +235,6 @@ static enum qn_status channel_wait(struct qn_pg *pg, short events, short *revent
             }
             return status;
         }
-        pg->next_poll = qn_clock_nanos() + POLL_NANOS;
     }
     *revents_out = entry.revents;
     return QN_OK;
