@@ -239,7 +239,7 @@ class PostgresServer:
         assert self.process is not None
         deadline = time.monotonic() + 60
         ready = [str(programs / "pg_isready"), "-q", "-h", str(self.folder), "-p", str(self.port), "-U", "qanat"]
-        while subprocess.run(ready, check=False).returncode != 0:
+        while subprocess.run(ready, env={"LC_ALL": "C.UTF-8"}, check=False).returncode != 0:
             if self.process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(
                     "PostgreSQL did not start:\n" + (self.folder / "log.txt").read_text(errors="replace")
