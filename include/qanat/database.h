@@ -161,8 +161,8 @@ struct qn_query_options {
         .struct_size = sizeof(struct qn_query_options)                                                                 \
     }
 
-/* A statement and its parameters. Placeholders are `?`, `:name` (with names) or the database's own ($1). One of:
- * no parameters; `values` (one row, with `names` for :name placeholders, otherwise NULL); `rows`. */
+/* A statement and its parameters. Placeholders are `?`, `:name` (with names) or the database's own ($1). Either no
+ * parameters, or `values`: one row, with `names` for :name placeholders, otherwise NULL. */
 struct qn_query {
     size_t struct_size;
     const char *sql;
