@@ -67,6 +67,17 @@ struct qn_error {
         .status = QN_OK, .row = -1                                                                                     \
     }
 
+/* As QN_ERROR_INIT, but quick: the texts are emptied, not zeroed. */
+static inline void qn_error_clear(struct qn_error *err)
+{
+    err->status = QN_OK;
+    err->position = 0;
+    err->row = -1;
+    err->retryable = false;
+    err->sqlstate[0] = err->message[0] = err->detail[0] = err->hint[0] = '\0';
+    err->constraint_name[0] = err->schema_name[0] = err->table_name[0] = err->column_name[0] = '\0';
+}
+
 /* Fill *err (may be NULL) with a status and a printf-style message; every other field is reset. Returns `status`, so
  * that `return qn_error_set(err, ...)` reads well. Texts that are too long are cut at a UTF-8 border. */
 QN_API enum qn_status qn_error_set(struct qn_error *err, enum qn_status status, const char *format, ...)

@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define FEW_COLUMNS 24
+
 /* ---- schemas ---------------------------------------------------------------------------------------------------- */
 
 /* Everything that a copied schema owns. */
@@ -210,10 +212,25 @@ static bool find_repeats(const struct ArrowSchema *schema, bool *repeats, bool *
     return true;
 }
 
+/* Every pair is compared: for few columns only. */
+static bool all_differ(const struct ArrowSchema *schema)
+{
+    for (int64_t i = 1; i < schema->n_children; i++) {
+        const char *name = schema->children[i]->name;
+        for (int64_t k = 0; k < i; k++) {
+            const char *other = schema->children[k]->name;
+            if (name[0] == other[0] && strcmp(name, other) == 0) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
 bool native_schema_unique(struct ArrowSchema *in, bool *renamed_out)
 {
     *renamed_out = false;
-    if (in->n_children < 2) {
+    if (in->n_children < 2 || (in->n_children <= FEW_COLUMNS && all_differ(in))) {
         return true;
     }
     bool *repeats = calloc((size_t)in->n_children, sizeof *repeats);
@@ -236,6 +253,31 @@ bool native_schema_unique(struct ArrowSchema *in, bool *renamed_out)
         copy.release(&copy);
     }
     return ok;
+}
+
+struct native_shared_schema *native_shared_schema_new(struct ArrowSchema *take)
+{
+    struct native_shared_schema *shared = malloc(sizeof *shared);
+    if (shared != NULL) {
+        atomic_init(&shared->references, 1);
+        shared->schema = *take;
+        take->release = NULL;
+    }
+    return shared;
+}
+
+struct native_shared_schema *native_shared_schema_ref(struct native_shared_schema *shared)
+{
+    atomic_fetch_add(&shared->references, 1);
+    return shared;
+}
+
+void native_shared_schema_unref(struct native_shared_schema *shared)
+{
+    if (shared != NULL && atomic_fetch_sub(&shared->references, 1) == 1) {
+        shared->schema.release(&shared->schema);
+        free(shared);
+    }
 }
 
 /* ---- arrays ----------------------------------------------------------------------------------------------------- */

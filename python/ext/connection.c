@@ -65,7 +65,8 @@ static PyObject *connection_open(PyObject *object, PyObject *config)
     }
     atomic_init(&handle->references, 1);
     native_log_refresh(self->state);
-    struct qn_error err = QN_ERROR_INIT;
+    struct qn_error err;
+    qn_error_clear(&err);
     enum qn_status status = QN_OK;
     Py_INCREF(config);
     Py_BEGIN_ALLOW_THREADS status = qn_connection_open_config(native_config_of(config), &handle->connection, &err);
@@ -179,7 +180,8 @@ static PyObject *connection_query(PyObject *object, PyObject *const *args, Py_ss
     }
     call.options.query.result_mode = whole ? QN_RESULT_WHOLE : QN_RESULT_STREAM;
     struct ArrowArrayStream stream = { .release = NULL };
-    struct qn_error err = QN_ERROR_INIT;
+    struct qn_error err;
+    qn_error_clear(&err);
     enum qn_status status = QN_OK;
     Py_BEGIN_ALLOW_THREADS status = qn_connection_query(connection, &call.query, &stream, NULL, &err);
     Py_END_ALLOW_THREADS PyObject *result = stream_of(self, status, &stream, whole, &err, call.sql);
@@ -201,7 +203,8 @@ static PyObject *connection_execute(PyObject *object, PyObject *const *args, Py_
     if (connection == NULL || call_init(self, args[0], args[1], args[2], &call) < 0) {
         return NULL;
     }
-    struct qn_error err = QN_ERROR_INIT;
+    struct qn_error err;
+    qn_error_clear(&err);
     int64_t rows = -1;
     enum qn_status status = QN_OK;
     Py_BEGIN_ALLOW_THREADS status = qn_connection_execute(connection, &call.query, &rows, &err);
@@ -254,7 +257,8 @@ static PyObject *connection_execute_many(PyObject *object, PyObject *const *args
         call_dispose(&call);
         return NULL;
     }
-    struct qn_error err = QN_ERROR_INIT;
+    struct qn_error err;
+    qn_error_clear(&err);
     int64_t rows = -1;
     enum qn_status status = QN_OK;
     Py_BEGIN_ALLOW_THREADS status = qn_connection_execute_many(connection, &call.query, &source.stream, &rows, &err);
@@ -295,7 +299,8 @@ static PyObject *ingest(struct connection_object *self, struct qn_ingest *reques
     }
     struct qn_connection *connection = self->handle->connection;
     native_log_refresh(self->state);
-    struct qn_error err = QN_ERROR_INIT;
+    struct qn_error err;
+    qn_error_clear(&err);
     int64_t rows = -1;
     enum qn_status status = QN_OK;
     Py_BEGIN_ALLOW_THREADS status = qn_connection_ingest(connection, request, &source.stream, &rows, &err);
@@ -351,7 +356,8 @@ static PyObject *connection_tables(PyObject *object, PyObject *schema)
     }
     native_log_refresh(self->state);
     struct ArrowArrayStream stream = { .release = NULL };
-    struct qn_error err = QN_ERROR_INIT;
+    struct qn_error err;
+    qn_error_clear(&err);
     enum qn_status status = QN_OK;
     Py_BEGIN_ALLOW_THREADS status = qn_connection_tables(connection, name, &stream, &err);
     Py_END_ALLOW_THREADS return stream_of(self, status, &stream, false, &err, NULL);
@@ -376,7 +382,8 @@ static PyObject *connection_columns(PyObject *object, PyObject *args)
     struct qn_connection *connection = self->handle->connection;
     native_log_refresh(self->state);
     struct ArrowArrayStream stream = { .release = NULL };
-    struct qn_error err = QN_ERROR_INIT;
+    struct qn_error err;
+    qn_error_clear(&err);
     enum qn_status status = QN_OK;
     Py_BEGIN_ALLOW_THREADS status = qn_connection_columns(connection, schema_name, table_name, &stream, &err);
     Py_END_ALLOW_THREADS return stream_of(self, status, &stream, false, &err, NULL);
@@ -406,7 +413,8 @@ static PyObject *connection_quote(PyObject *object, PyObject *identifier)
         return NULL;
     }
     char *text = NULL;
-    struct qn_error err = QN_ERROR_INIT;
+    struct qn_error err;
+    qn_error_clear(&err);
     enum qn_status status = qn_connection_quote(connection, name, &text, &err);
     return text_out(self, status, text, &err);
 }
@@ -428,7 +436,8 @@ static PyObject *connection_quote_table(PyObject *object, PyObject *args)
         return NULL;
     }
     char *text = NULL;
-    struct qn_error err = QN_ERROR_INIT;
+    struct qn_error err;
+    qn_error_clear(&err);
     enum qn_status status = qn_connection_quote_table(self->handle->connection, schema_name, table_name, &text, &err);
     return text_out(self, status, text, &err);
 }
@@ -450,7 +459,8 @@ static PyObject *connection_begin(PyObject *object, PyObject *args)
         return NULL;
     }
     native_log_refresh(self->state);
-    struct qn_error err = QN_ERROR_INIT;
+    struct qn_error err;
+    qn_error_clear(&err);
     enum qn_status status = QN_OK;
     Py_BEGIN_ALLOW_THREADS status = qn_connection_begin(connection, (enum qn_isolation)isolation, read_only != 0, &err);
     Py_END_ALLOW_THREADS return succeeded(self, status, &err, NULL) ? Py_NewRef(Py_None) : NULL;
@@ -464,7 +474,8 @@ static PyObject *call_plain(PyObject *object, enum qn_status (*function)(struct 
         return NULL;
     }
     native_log_refresh(self->state);
-    struct qn_error err = QN_ERROR_INIT;
+    struct qn_error err;
+    qn_error_clear(&err);
     enum qn_status status = QN_OK;
     Py_BEGIN_ALLOW_THREADS status = function(connection, &err);
     Py_END_ALLOW_THREADS return succeeded(self, status, &err, NULL) ? Py_NewRef(Py_None) : NULL;
@@ -503,7 +514,8 @@ static PyObject *connection_close(PyObject *object, PyObject *unused)
 {
     (void)unused;
     struct connection_object *self = (struct connection_object *)object;
-    struct qn_error err = QN_ERROR_INIT;
+    struct qn_error err;
+    qn_error_clear(&err);
     enum qn_status status = QN_OK;
     if (self->handle != NULL) {
         native_log_refresh(self->state);

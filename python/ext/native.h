@@ -87,6 +87,16 @@ bool native_schema_copy(const struct ArrowSchema *from, enum native_layout layou
  * and replaced by a copy where something changes; *renamed_out tells. False where memory is short. */
 bool native_schema_unique(struct ArrowSchema *in, bool *renamed_out);
 
+/* A schema that a stream, its Schema object and its batches share; constant. */
+struct native_shared_schema {
+    atomic_int references;
+    struct ArrowSchema schema;
+};
+/* Take a schema over; the caller's reference is the first. NULL where memory is short (the schema is untouched). */
+struct native_shared_schema *native_shared_schema_new(struct ArrowSchema *take);
+struct native_shared_schema *native_shared_schema_ref(struct native_shared_schema *shared);
+void native_shared_schema_unref(struct native_shared_schema *shared);
+
 struct native_shared_array;
 /* Take an array over; the caller's reference is the first. NULL where memory is short (the array is untouched). */
 struct native_shared_array *native_shared_array_new(struct ArrowArray *take);
@@ -138,6 +148,8 @@ void native_core_close(struct native_stream_core *core);
 bool native_core_is_closed(const struct native_stream_core *core);
 /* The error that ended the stream, or NULL. */
 const struct qn_error *native_core_error(const struct native_stream_core *core);
+/* Borrowed. */
+struct native_shared_schema *native_core_shared_schema(const struct native_stream_core *core);
 const struct ArrowSchema *native_core_schema(const struct native_stream_core *core);
 bool native_core_renamed(const struct native_stream_core *core);
 /* A stream over the core, which it keeps alive. Releasing it closes the core. */
@@ -153,7 +165,7 @@ struct native_stream_core *native_stream_take(struct native_state *state, PyObje
 /* ---- schema.c and batch.c -------------------------------------------------------------------------------------- */
 
 extern PyType_Spec native_schema_spec;
-PyObject *native_schema_new(struct native_state *state, const struct ArrowSchema *copied);
+PyObject *native_schema_new(struct native_state *state, struct native_shared_schema *shared);
 const struct ArrowSchema *native_schema_of(PyObject *schema);
 
 extern PyType_Spec native_batch_spec;

@@ -144,6 +144,13 @@ int native_options_init(struct native_state *state, PyObject *options, struct na
         PyErr_SetString(PyExc_TypeError, "options must be a dict");
         return -1;
     }
+    if (count_option(state, options, "batch_rows", &out->query.batch_rows) < 0 ||
+        count_option(state, options, "batch_bytes", &out->query.batch_bytes) < 0) {
+        return -1;
+    }
+    if (PyDict_GET_SIZE(options) == (out->query.batch_rows > 0) + (out->query.batch_bytes > 0)) {
+        return 0; /* these two come with every call, and mostly no other */
+    }
     int numeric = 0;
     int special = 0;
     int infinity = 0;
@@ -152,8 +159,6 @@ int native_options_init(struct native_state *state, PyObject *options, struct na
         choose(state, options, "numeric_special", policies, &special) < 0 ||
         choose(state, options, "infinity", policies, &infinity) < 0 ||
         choose(state, options, "invalid_date", policies, &invalid_date) < 0 ||
-        count_option(state, options, "batch_rows", &out->query.batch_rows) < 0 ||
-        count_option(state, options, "batch_bytes", &out->query.batch_bytes) < 0 ||
         timeout_option(state, options, &out->query.statement_timeout_ms) < 0 || types_option(state, options, out) < 0) {
         native_options_dispose(out);
         return -1;

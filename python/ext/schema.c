@@ -1,5 +1,5 @@
 /*
- * schema.c: the type Schema, the columns of a result. Immutable; it owns a copy of the Arrow schema.
+ * schema.c: the type Schema, the columns of a result. Immutable; it shares the Arrow schema with its stream.
  */
 #include "native.h"
 
@@ -7,25 +7,22 @@
 
 struct schema_object {
     PyObject_HEAD
-    struct ArrowSchema schema;
+    struct native_shared_schema *shared;
 };
 
-PyObject *native_schema_new(struct native_state *state, const struct ArrowSchema *copied)
+PyObject *native_schema_new(struct native_state *state, struct native_shared_schema *shared)
 {
     struct schema_object *self = (struct schema_object *)state->schema_type->tp_alloc(state->schema_type, 0);
     if (self == NULL) {
         return NULL;
     }
-    if (!native_schema_copy(copied, NATIVE_LAYOUT_SAME, &self->schema)) {
-        Py_DECREF(self);
-        return PyErr_NoMemory();
-    }
+    self->shared = native_shared_schema_ref(shared);
     return (PyObject *)self;
 }
 
 const struct ArrowSchema *native_schema_of(PyObject *schema)
 {
-    return &((struct schema_object *)schema)->schema;
+    return &((struct schema_object *)schema)->shared->schema;
 }
 
 static PyObject *schema_names(PyObject *object, void *closure)
@@ -123,9 +120,7 @@ static void schema_dealloc(PyObject *object)
 {
     struct schema_object *self = (struct schema_object *)object;
     PyTypeObject *type = Py_TYPE(object);
-    if (self->schema.release != NULL) {
-        self->schema.release(&self->schema);
-    }
+    native_shared_schema_unref(self->shared);
     type->tp_free(object);
     Py_DECREF(type);
 }

@@ -46,7 +46,8 @@ struct native_stream_core *native_stream_take(struct native_state *state, PyObje
 /* A capsule with a stream over the core, in the layouts of `requested` where there is one. */
 static PyObject *export(struct stream_object *self, const struct ArrowSchema *requested)
 {
-    struct qn_error err = QN_ERROR_INIT;
+    struct qn_error err;
+    qn_error_clear(&err);
     struct ArrowArrayStream stream;
     struct native_stream_core *core = native_stream_take(self->state, (PyObject *)self);
     if (core == NULL) {
@@ -116,7 +117,7 @@ static PyObject *stream_schema(PyObject *object, void *closure)
     (void)closure;
     struct stream_object *self = (struct stream_object *)object;
     if (self->schema == NULL) {
-        self->schema = native_schema_new(self->state, native_core_schema(self->core));
+        self->schema = native_schema_new(self->state, native_core_shared_schema(self->core));
     }
     return Py_XNewRef(self->schema);
 }
@@ -132,7 +133,8 @@ static PyObject *stream_next(PyObject *object)
         return NULL;
     }
     struct ArrowArray batch = { .release = NULL };
-    struct qn_error err = QN_ERROR_INIT;
+    struct qn_error err;
+    qn_error_clear(&err);
     enum qn_status status = QN_OK;
     Py_BEGIN_ALLOW_THREADS status = native_core_next(self->core, &batch, &err);
     Py_END_ALLOW_THREADS PyObject *result = NULL;

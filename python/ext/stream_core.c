@@ -20,7 +20,7 @@ struct native_stream_core {
     atomic_int state;              /* enum core_state; leaves CORE_OPEN once */
     struct ArrowArrayStream inner; /* released unless CORE_OPEN */
     struct native_handle *handle;
-    struct ArrowSchema schema; /* with unique names; constant */
+    struct native_shared_schema *schema; /* with unique names; constant */
     bool renamed;
     struct qn_error err; /* constant once CORE_FAILED */
 };
@@ -28,21 +28,29 @@ struct native_stream_core {
 enum qn_status native_core_new(struct ArrowArrayStream *stream, struct native_handle *handle,
                                struct native_stream_core **out, struct qn_error *err)
 {
-    struct native_stream_core *core = calloc(1, sizeof *core);
-    if (core == NULL) {
-        return qn_error_set(err, QN_ERR_NO_MEMORY, "out of memory");
-    }
-    if (stream->get_schema(stream, &core->schema) != 0) {
+    struct ArrowSchema schema;
+    bool renamed = false;
+    if (stream->get_schema(stream, &schema) != 0) {
         enum qn_status status = qn_stream_error(stream, err);
-        free(core);
         return status == QN_OK ? qn_error_set(err, QN_ERR_INTERNAL, "a result has no schema") : status;
     }
-    if (!native_schema_unique(&core->schema, &core->renamed)) {
-        core->schema.release(&core->schema);
-        free(core);
+    struct native_shared_schema *shared =
+        native_schema_unique(&schema, &renamed) ? native_shared_schema_new(&schema) : NULL;
+    /* not zeroed: most of it is an error's texts */
+    struct native_stream_core *core = shared != NULL ? malloc(sizeof *core) : NULL;
+    if (core == NULL) {
+        native_shared_schema_unref(shared);
+        if (schema.release != NULL) {
+            schema.release(&schema);
+        }
         return qn_error_set(err, QN_ERR_NO_MEMORY, "out of memory");
     }
     atomic_init(&core->references, 1);
+    atomic_init(&core->busy, false);
+    atomic_init(&core->close_asked, false);
+    atomic_init(&core->state, CORE_OPEN);
+    core->schema = shared;
+    core->renamed = renamed;
     core->inner = *stream;
     stream->release = NULL;
     native_handle_ref(handle);
@@ -65,7 +73,7 @@ void native_core_unref(struct native_stream_core *core)
         return;
     }
     finish(core, CORE_CLOSED);
-    core->schema.release(&core->schema);
+    native_shared_schema_unref(core->schema);
     native_handle_unref(core->handle);
     free(core);
 }
@@ -159,7 +167,12 @@ const struct qn_error *native_core_error(const struct native_stream_core *core)
 
 const struct ArrowSchema *native_core_schema(const struct native_stream_core *core)
 {
-    return &core->schema;
+    return &core->schema->schema;
+}
+
+struct native_shared_schema *native_core_shared_schema(const struct native_stream_core *core)
+{
+    return core->schema;
 }
 
 bool native_core_renamed(const struct native_stream_core *core)
@@ -201,7 +214,7 @@ static int exported_failure(struct exported_stream *self)
 static int exported_get_schema(struct ArrowArrayStream *stream, struct ArrowSchema *out)
 {
     struct exported_stream *self = stream->private_data;
-    if (!native_schema_copy(&self->core->schema, NATIVE_LAYOUT_SAME, out)) {
+    if (!native_schema_copy(&self->core->schema->schema, NATIVE_LAYOUT_SAME, out)) {
         qn_error_set(&self->err, QN_ERR_NO_MEMORY, "out of memory");
         return exported_failure(self);
     }
@@ -234,11 +247,12 @@ static void exported_release(struct ArrowArrayStream *stream)
 
 enum qn_status native_core_export(struct native_stream_core *core, struct ArrowArrayStream *out, struct qn_error *err)
 {
-    struct exported_stream *self = calloc(1, sizeof *self);
+    struct exported_stream *self = malloc(sizeof *self);
     if (self == NULL) {
         return qn_error_set(err, QN_ERR_NO_MEMORY, "out of memory");
     }
     self->core = core;
+    qn_error_clear(&self->err);
     atomic_fetch_add(&core->references, 1);
     *out = (struct ArrowArrayStream){
         .get_schema = exported_get_schema,

@@ -31,6 +31,30 @@ enum qn_status qn_batch_init(struct qn_batch *batch, const struct ArrowSchema *s
     return QN_OK;
 }
 
+enum qn_status qn_batch_like(const struct qn_batch *like, struct qn_batch *out, struct qn_error *err)
+{
+    struct qn_batch made = { .columns = qn_realloc_array(NULL, (size_t)like->n_columns, sizeof *made.columns),
+                             .n_columns = like->n_columns };
+    if (made.columns == NULL) {
+        return qn__no_memory(err);
+    }
+    for (int64_t i = 0; i < like->n_columns; i++) {
+        const struct qn_column *column = &like->columns[i];
+        if (column->n_children > 0) {
+            qn_free(made.columns);
+            return qn_error_set(err, QN_ERR_INTERNAL, "column \"%s\" has children", column->name);
+        }
+        made.columns[i] = (struct qn_column){ .layout = column->layout,
+                                              .type = column->type,
+                                              .width = column->width,
+                                              .failed_row = -1,
+                                              .name_lent = true,
+                                              .name = column->name };
+    }
+    *out = made;
+    return QN_OK;
+}
+
 void qn_batch_dispose(struct qn_batch *batch)
 {
     for (int64_t i = 0; i < batch->n_columns; i++) {

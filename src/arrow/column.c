@@ -157,6 +157,7 @@ static void forget_values(struct qn_column *column)
                                   .type = column->type,
                                   .width = column->width,
                                   .failed_row = -1,
+                                  .name_lent = column->name_lent,
                                   .name = column->name,
                                   .bytes_hint = used < MAX_HINT ? used : MAX_HINT,
                                   .children = column->children,
@@ -169,7 +170,9 @@ void qn_column_dispose(struct qn_column *column)
         qn_column_dispose(&column->children[i]);
     }
     qn_free(column->children);
-    qn_free(column->name);
+    if (!column->name_lent) {
+        qn_free(column->name);
+    }
     drop_values(column);
     *column = (struct qn_column){ 0 };
 }

@@ -3,7 +3,7 @@
  *
  * A column collects the values of one field; a batch is the columns of a struct schema. Layouts: fixed width in one
  * buffer, bool in bits, strings and binary as views (short ones inline, long ones copied into blocks of 32 KiB to
- * 1 MiB that are never moved) or with 32/64-bit offsets, lists with 32-bit offsets, structs by their children. A validity
+ * 1 MiB that are never moved, a first of 1 KiB where few are expected) or with 32/64-bit offsets, lists with 32-bit offsets, structs by their children. A validity
  * bitmap exists from the first null on.
  *
  * The fast way, per batch: qn_column_reserve(n) once, then qn_column_put_* n times: these check nothing. View and
@@ -56,7 +56,8 @@ struct qn_column {
     bool failed;     /* sticky: out of memory or past a limit of Arrow */
     bool over_limit; /* the failure was a limit, not memory */
     int64_t failed_row;
-    char *name;       /* of the field, for errors; owned */
+    bool name_lent;   /* the name is somebody's who outlives the column; otherwise it is owned */
+    char *name;       /* of the field, for errors */
     int64_t length;   /* values so far */
     int64_t capacity; /* values that fit without reserve */
     int64_t null_count;
@@ -200,6 +201,8 @@ struct qn_batch {
 /* Columns for the fields of a struct schema (zero fields are allowed). */
 enum qn_status qn_batch_init(struct qn_batch *batch, const struct ArrowSchema *schema,
                              struct qn_error *err) QN_MUST_CHECK;
+/* Empty columns of the same types as those of `like`, which have no children and whose names outlive the new batch. */
+enum qn_status qn_batch_like(const struct qn_batch *like, struct qn_batch *out, struct qn_error *err) QN_MUST_CHECK;
 void qn_batch_dispose(struct qn_batch *batch);
 enum qn_status qn_batch_reserve(struct qn_batch *batch, int64_t rows, struct qn_error *err) QN_MUST_CHECK;
 /* Move all out as a struct array of `rows` rows; a sticky failure of a column is reported here, naming it. */

@@ -142,11 +142,13 @@ enum qn_status qn_column_to_text(struct qn_column *column, struct qn_error *err)
     }
     struct qn_column *drop = status == QN_OK ? column : &texts;
     char *name = column->name;
+    bool lent = column->name_lent;
     drop->name = NULL;
     qn_column_dispose(drop);
     if (status == QN_OK) {
         *column = texts;
     }
     column->name = name;
+    column->name_lent = lent;
     return status;
 }

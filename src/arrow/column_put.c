@@ -9,10 +9,12 @@
 #include "arrow/column_private.h"
 #include "base/memory.h"
 
-#define MIN_BLOCK  (INT64_C(32) << 10)
-#define MAX_BLOCK  (INT64_C(1) << 20)
-#define MIN_BYTES  INT64_C(1024) /* first size of the bytes of an offsets column */
-#define BLOCK_TRIM 4             /* a block that leaves more than a fourth of itself unused is cut */
+#define MIN_BLOCK   (INT64_C(32) << 10)
+#define MAX_BLOCK   (INT64_C(1) << 20)
+#define FIRST_BLOCK 1008 /* of a column that has room for FEW_VALUES at most */
+#define FEW_VALUES  64
+#define MIN_BYTES   INT64_C(1024) /* first size of the bytes of an offsets column */
+#define BLOCK_TRIM  4             /* a block that leaves more than a fourth of itself unused is cut */
 
 static bool grow_block_list(struct qn_column *column)
 {
@@ -45,6 +47,9 @@ static bool next_block(struct qn_column *column, int64_t size)
     }
     int32_t full_blocks = column->n_blocks + (column->bytes_used > 0 ? 1 : 0);
     int64_t capacity = full_blocks < 5 ? MIN_BLOCK << full_blocks : MAX_BLOCK;
+    if (full_blocks == 0 && column->capacity <= FEW_VALUES) {
+        capacity = FIRST_BLOCK;
+    }
     capacity = capacity < size ? size : capacity;
     char *block = qn_malloc((size_t)capacity);
     if (block == NULL) {

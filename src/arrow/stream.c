@@ -47,7 +47,8 @@ static int errno_of(enum qn_status status)
 static int stream_get_schema(struct ArrowArrayStream *handle, struct ArrowSchema *out)
 {
     struct stream *stream = handle->private_data;
-    struct qn_error error = QN_ERROR_INIT;
+    struct qn_error error;
+    qn_error_clear(&error);
     struct ArrowSchema schema = { 0 };
     enum qn_status status = stream->ops->schema(stream->self, &schema, &error);
     out->release = NULL;
@@ -71,7 +72,8 @@ static int stream_get_next(struct ArrowArrayStream *handle, struct ArrowArray *o
     if (stream->ended) {
         return 0;
     }
-    struct qn_error error = QN_ERROR_INIT;
+    struct qn_error error;
+    qn_error_clear(&error);
     struct ArrowArray array = { 0 };
     enum qn_status status = stream->ops->next(stream->self, &array, &error);
     if (status != QN_OK) {
@@ -103,13 +105,14 @@ static void stream_release(struct ArrowArrayStream *handle)
 enum qn_status qn_stream_make(const struct qn_stream_ops *ops, void *self, struct ArrowArrayStream *out,
                               struct qn_error *err)
 {
-    struct stream *stream = qn_calloc(1, sizeof *stream);
+    struct stream *stream = qn_malloc(sizeof *stream); /* mostly an error's texts, which need no zeros */
     if (stream == NULL) {
         return qn__no_memory(err);
     }
     stream->ops = ops;
     stream->self = self;
-    stream->error = (struct qn_error)QN_ERROR_INIT;
+    stream->ended = stream->failed = false;
+    qn_error_clear(&stream->error);
     *out = (struct ArrowArrayStream){ .get_schema = stream_get_schema,
                                       .get_next = stream_get_next,
                                       .get_last_error = stream_get_last_error,

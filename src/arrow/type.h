@@ -104,6 +104,12 @@ enum qn_status qn_schema_metadata_set(struct ArrowSchema *field, const char *key
 bool qn_schema_metadata_get(const struct ArrowSchema *field, const char *key, const char **value_out, size_t *size_out);
 enum qn_status qn_schema_copy(const struct ArrowSchema *schema, struct ArrowSchema *out,
                               struct qn_error *err) QN_MUST_CHECK;
+/* Make a schema one that is never changed again and whose copies by qn_schema_share are cheap: they share its texts, which
+ * live as long as the last of them. On failure it is as it was. */
+enum qn_status qn_schema_freeze(struct ArrowSchema *schema, struct qn_error *err) QN_MUST_CHECK;
+/* A copy that is not to be changed: cheap where the schema is frozen, as qn_schema_copy otherwise. */
+enum qn_status qn_schema_share(const struct ArrowSchema *schema, struct ArrowSchema *out,
+                               struct qn_error *err) QN_MUST_CHECK;
 /* Index of the field of that name; -1 none, -2 more than one. */
 int64_t qn_schema_find(const struct ArrowSchema *schema, const char *name);
 

@@ -46,7 +46,7 @@ void qn__result_detach(struct qn_connection *connection)
 static enum qn_status result_schema(void *self, struct ArrowSchema *out, struct qn_error *err)
 {
     const struct qn_result *result = self;
-    return qn_schema_copy(&result->schema, out, err);
+    return qn_schema_share(&result->schema, out, err);
 }
 
 static enum qn_status check_readable(struct qn_result *result, struct qn_error *err)

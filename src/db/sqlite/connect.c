@@ -329,6 +329,7 @@ void qn_sqlite_abandon(void *connection)
     struct qn_sqlite *self = connection;
     for (int i = 0; i < QN_SQLITE_CACHED_STATEMENTS; i++) {
         qn_free(self->statements[i].sql);
+        qn_sqlite_plan_unref(self->statements[i].plan);
     }
     free_self(self);
 }

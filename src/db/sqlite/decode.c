@@ -18,8 +18,9 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#define FIRST_ROWS  256 /* room for a small result */
-#define SHOWN_BYTES 40  /* of a value in an error */
+#define FIRST_ROWS  64    /* room for a small result */
+#define QUICK_ROWS  65536 /* room grows fourfold up to here, then twofold */
+#define SHOWN_BYTES 40    /* of a value in an error */
 
 /* ---- setting up ---- */
 
@@ -72,6 +73,7 @@ static enum qn_status apply_overrides(struct qn_sqlite_decoder *self, struct qn_
                 found = true;
                 self->fields[k].kind = QN_SQLITE_OVERRIDE;
                 self->fields[k].type = type;
+                self->changed = true;
             }
         }
         if (!found) {
@@ -86,12 +88,10 @@ static bool is_time_kind(enum qn_sqlite_kind kind)
     return kind == QN_SQLITE_DATE || kind == QN_SQLITE_TIME || kind == QN_SQLITE_TIMESTAMP || kind == QN_SQLITE_INSTANT;
 }
 
-static enum qn_status describe_field(struct qn_sqlite_decoder *self, int i, struct qn_error *err)
+static enum qn_status describe_field(sqlite3_stmt *stmt, int i, struct qn_sqlite_field *field, struct qn_error *err)
 {
-    struct qn_sqlite_field *field = &self->fields[i];
-    const char *name = sqlite3_column_name(self->stmt, i);
-    const char *declared = sqlite3_column_decltype(self->stmt, i);
-    field->name = qn_strdup(name);
+    const char *declared = sqlite3_column_decltype(stmt, i);
+    field->name = qn_strdup(sqlite3_column_name(stmt, i));
     field->declared = qn_strdup(declared);
     if (field->name == NULL || (declared != NULL && field->declared == NULL)) {
         return qn__no_memory(err);
@@ -103,6 +103,81 @@ static enum qn_status describe_field(struct qn_sqlite_decoder *self, int i, stru
     return QN_OK;
 }
 
+static enum qn_status make_schema(const struct qn_sqlite_field *fields, int32_t n, struct ArrowSchema *out,
+                                  struct qn_error *err)
+{
+    qn_auto_schema schema = { .release = NULL };
+    QN_TRY(qn_schema_struct(&schema, n, err));
+    for (int32_t i = 0; i < n; i++) {
+        QN_TRY(qn_schema_set(&schema, i, fields[i].name, &fields[i].type, err));
+        if (fields[i].declared != NULL) {
+            QN_TRY(qn_schema_metadata_set(schema.children[i], QN_KEY_SQL_TYPE, fields[i].declared, err));
+        }
+    }
+    *out = schema;
+    schema.release = NULL;
+    return QN_OK;
+}
+
+/* ---- plans ---- */
+
+void qn_sqlite_plan_unref(struct qn_sqlite_plan *plan)
+{
+    if (plan == NULL || --plan->refs > 0) {
+        return;
+    }
+    for (int32_t i = 0; plan->fields != NULL && i < plan->n_fields; i++) {
+        qn_free((void *)(uintptr_t)plan->fields[i].name);
+        qn_free((void *)(uintptr_t)plan->fields[i].declared);
+    }
+    qn_free(plan->fields);
+    qn_batch_dispose(&plan->batch);
+    qn_schema_release(&plan->schema);
+    qn_free(plan);
+}
+
+static enum qn_status fill_plan(struct qn_sqlite_plan *plan, sqlite3_stmt *stmt, struct qn_error *err)
+{
+    plan->fields = qn_calloc((size_t)plan->n_fields, sizeof *plan->fields);
+    if (plan->fields == NULL) {
+        return qn__no_memory(err);
+    }
+    for (int i = 0; i < plan->n_fields; i++) {
+        QN_TRY(describe_field(stmt, i, &plan->fields[i], err));
+    }
+    QN_TRY(make_schema(plan->fields, plan->n_fields, &plan->schema, err));
+    QN_TRY(qn_batch_init(&plan->batch, &plan->schema, err));
+    return qn_schema_freeze(&plan->schema, err);
+}
+
+/* The plan of a statement that has been stepped, which is the statement's own while nothing has been prepared again. */
+static enum qn_status find_plan(struct qn_sqlite_statement *statement, struct qn_sqlite_plan **out,
+                                struct qn_error *err)
+{
+    int32_t n_fields = sqlite3_column_count(statement->stmt);
+    int prepared_again = sqlite3_stmt_status(statement->stmt, SQLITE_STMTSTATUS_REPREPARE, 0);
+    struct qn_sqlite_plan *plan = statement->plan;
+    if (plan == NULL || plan->prepared_again != prepared_again || plan->n_fields != n_fields) {
+        plan = qn_calloc(1, sizeof *plan);
+        if (plan == NULL) {
+            return qn__no_memory(err);
+        }
+        *plan = (struct qn_sqlite_plan){ .refs = 1, .prepared_again = prepared_again, .n_fields = n_fields };
+        enum qn_status status = fill_plan(plan, statement->stmt, err);
+        if (status != QN_OK) {
+            qn_sqlite_plan_unref(plan);
+            return status;
+        }
+        qn_sqlite_plan_unref(statement->plan);
+        statement->plan = plan;
+    }
+    plan->refs++;
+    *out = plan;
+    return QN_OK;
+}
+
+/* ---- decoders ---- */
+
 /* Dates that may turn out to be text are read as text from the start, so that the text stays as it was. */
 static void read_dates_as_text(struct qn_sqlite_decoder *self)
 {
@@ -113,29 +188,32 @@ static void read_dates_as_text(struct qn_sqlite_decoder *self)
             field->text_at_last = self->options->result_mode == QN_RESULT_WHOLE;
             field->kind = QN_SQLITE_TEXT;
             field->type = qn_sqlite_kind_type(QN_SQLITE_TEXT);
+            self->changed = true;
         }
     }
 }
 
-enum qn_status qn_sqlite_decoder_init(struct qn_sqlite_decoder *self, sqlite3_stmt *stmt,
+enum qn_status qn_sqlite_decoder_init(struct qn_sqlite_decoder *self, struct qn_sqlite_statement *statement,
                                       const struct qn_query_options *options, struct qn_error *err)
 {
-    *self = (struct qn_sqlite_decoder){ .stmt = stmt, .options = options, .n_fields = sqlite3_column_count(stmt) };
-    self->fields = qn_calloc((size_t)self->n_fields, sizeof *self->fields);
-    if (self->fields == NULL) {
-        self->n_fields = 0;
-        return qn__no_memory(err);
-    }
+    *self = (struct qn_sqlite_decoder){ .stmt = statement->stmt, .options = options };
     if (options->invalid_date == QN_POLICY_SATURATE) {
         return qn_error_set(err, QN_ERR_ARGUMENT,
                             "invalid_date: text has no nearest date; error, null or text is possible");
     }
-    for (int i = 0; i < self->n_fields; i++) {
-        QN_TRY(describe_field(self, i, err));
+    QN_TRY(find_plan(statement, &self->plan, err));
+    self->n_fields = self->plan->n_fields;
+    self->fields = qn_realloc_array(NULL, (size_t)self->n_fields, sizeof *self->fields);
+    if (self->fields == NULL) {
+        return qn__no_memory(err);
     }
+    memcpy(self->fields, self->plan->fields, (size_t)self->n_fields * sizeof *self->fields);
     QN_TRY(apply_overrides(self, err));
     if (options->invalid_date == QN_POLICY_TEXT) {
         read_dates_as_text(self);
+    }
+    if (!self->changed) {
+        return qn_batch_like(&self->plan->batch, &self->batch, err);
     }
     qn_auto_schema schema = { .release = NULL };
     QN_TRY(qn_sqlite_decoder_schema(self, &schema, err));
@@ -144,30 +222,17 @@ enum qn_status qn_sqlite_decoder_init(struct qn_sqlite_decoder *self, sqlite3_st
 
 void qn_sqlite_decoder_dispose(struct qn_sqlite_decoder *self)
 {
-    for (int32_t i = 0; i < self->n_fields; i++) {
-        qn_free(self->fields[i].name);
-        qn_free(self->fields[i].declared);
-    }
     qn_free(self->fields);
     qn_batch_dispose(&self->batch);
+    qn_sqlite_plan_unref(self->plan); /* after the batch, whose names are the plan's */
     *self = (struct qn_sqlite_decoder){ .stmt = NULL };
 }
 
 enum qn_status qn_sqlite_decoder_schema(const struct qn_sqlite_decoder *self, struct ArrowSchema *out,
                                         struct qn_error *err)
 {
-    qn_auto_schema schema = { .release = NULL };
-    QN_TRY(qn_schema_struct(&schema, self->n_fields, err));
-    for (int32_t i = 0; i < self->n_fields; i++) {
-        const struct qn_sqlite_field *field = &self->fields[i];
-        QN_TRY(qn_schema_set(&schema, i, field->name, &field->type, err));
-        if (field->declared != NULL) {
-            QN_TRY(qn_schema_metadata_set(schema.children[i], QN_KEY_SQL_TYPE, field->declared, err));
-        }
-    }
-    *out = schema;
-    schema.release = NULL;
-    return QN_OK;
+    return self->changed ? make_schema(self->fields, self->n_fields, out, err)
+                         : qn_schema_share(&self->plan->schema, out, err);
 }
 
 /* ---- errors ---- */
@@ -258,6 +323,7 @@ static enum qn_status become(struct qn_sqlite_decoder *self, int i, enum qn_sqli
     *column = fresh;
     field->kind = kind;
     field->type = type;
+    self->changed = true;
     return QN_OK;
 }
 
@@ -267,6 +333,7 @@ static enum qn_status widen_to_text(struct qn_sqlite_decoder *self, int i, struc
     QN_TRY(qn_sqlite_column_to_text(&self->batch.columns[i], field->name, field->held_integers, err));
     field->kind = QN_SQLITE_TEXT;
     field->type = qn_sqlite_kind_type(QN_SQLITE_TEXT);
+    self->changed = true;
     return QN_OK;
 }
 
@@ -293,6 +360,7 @@ static enum qn_status widen(struct qn_sqlite_decoder *self, int i, enum qn_sqlit
         QN_TRY(qn_sqlite_column_bool_to_int64(column, field->name, err));
         field->kind = QN_SQLITE_INT64;
         field->type = qn_sqlite_kind_type(QN_SQLITE_INT64);
+        self->changed = true;
         return QN_OK;
     }
     if (field->kind == QN_SQLITE_INT64 && wanted == QN_SQLITE_FLOAT64) {
@@ -302,6 +370,7 @@ static enum qn_status widen(struct qn_sqlite_decoder *self, int i, enum qn_sqlit
             field->held_integers = true;
             field->kind = QN_SQLITE_FLOAT64;
             field->type = qn_sqlite_kind_type(QN_SQLITE_FLOAT64);
+            self->changed = true;
             return QN_OK;
         }
     }
@@ -534,10 +603,11 @@ static inline enum qn_status decode_row(struct qn_sqlite_decoder *self, sqlite3_
     return QN_OK;
 }
 
-/* Room for more rows: a little at first, then twice as much each time. */
+/* Room for more rows: a little at first, then several times as much. */
 static enum qn_status grow(struct qn_sqlite_decoder *self, int64_t max_rows, struct qn_error *err)
 {
-    int64_t more = self->rows == 0 && self->promised ? max_rows : self->rows < FIRST_ROWS ? FIRST_ROWS : self->rows;
+    int64_t more = self->rows < FIRST_ROWS ? FIRST_ROWS : self->rows < QUICK_ROWS ? 3 * self->rows : self->rows;
+    more = self->rows == 0 && self->promised ? max_rows : more;
     if (more > max_rows - self->rows) {
         more = max_rows - self->rows;
     }
@@ -580,6 +650,7 @@ enum qn_status qn_sqlite_decoder_promise(struct qn_sqlite_decoder *self, struct 
         if (parsed) {
             field->kind = field->wanted;
             field->type = qn_sqlite_kind_type(field->wanted);
+            self->changed = true;
         }
     }
     self->promised = true;

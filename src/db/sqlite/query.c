@@ -183,7 +183,7 @@ static enum qn_status start(struct cursor *self, struct qn_error *err)
         finish_statement(self);
         return QN_OK;
     }
-    enum qn_status status = qn_sqlite_decoder_init(&self->decoder, stmt, &self->options, err);
+    enum qn_status status = qn_sqlite_decoder_init(&self->decoder, self->statement, &self->options, err);
     if (status == QN_OK && code == SQLITE_DONE) {
         finish_statement(self);
     } else if (status == QN_OK) {

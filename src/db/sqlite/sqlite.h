@@ -29,13 +29,16 @@
 /* Why the progress or busy handler stopped a statement. */
 enum qn_sqlite_stop { QN_SQLITE_GOES_ON, QN_SQLITE_CANCELLED, QN_SQLITE_INTERRUPTED, QN_SQLITE_TIMED_OUT };
 
+struct qn_sqlite_plan;
+
 struct qn_sqlite_statement {
     sqlite3_stmt *stmt; /* NULL: a free place of the cache */
     char *sql;
     size_t sql_size;
-    uint64_t used;    /* the connection's tick when it was last taken */
-    bool busy, alone; /* taken by a cursor; not part of the cache */
-    bool changes;     /* INSERT, UPDATE, DELETE or REPLACE: sqlite3_changes64 counts for it */
+    struct qn_sqlite_plan *plan; /* of its result, once it has had one (decode.c); or NULL */
+    uint64_t used;               /* the connection's tick when it was last taken */
+    bool busy, alone;            /* taken by a cursor; not part of the cache */
+    bool changes;                /* INSERT, UPDATE, DELETE or REPLACE: sqlite3_changes64 counts for it */
 };
 
 struct qn_sqlite {
@@ -145,16 +148,30 @@ struct qn_sqlite_field {
     enum qn_sqlite_kind wanted;
     bool held_integers; /* a FLOAT64 column that integers have gone into */
     struct qn_type type;
-    char *name;
-    char *declared; /* or NULL */
+    const char *name;     /* the plan's */
+    const char *declared; /* or NULL */
 };
+
+/* What is known of a statement's result before its first row. It is kept with the statement, until SQLite has prepared that
+ * anew, and by every decoder that was made of it. */
+struct qn_sqlite_plan {
+    int refs;
+    int prepared_again; /* SQLite's count, when this was made */
+    int32_t n_fields;
+    struct qn_sqlite_field *fields;
+    struct qn_batch batch;     /* never filled: the columns of others are made like these */
+    struct ArrowSchema schema; /* frozen */
+};
+void qn_sqlite_plan_unref(struct qn_sqlite_plan *plan); /* NULL is allowed */
 
 struct qn_sqlite_decoder {
     sqlite3_stmt *stmt; /* borrowed */
+    struct qn_sqlite_plan *plan;
     const struct qn_query_options *options;
     struct qn_sqlite_field *fields;
     struct qn_batch batch;
     int32_t n_fields;
+    bool changed;      /* the types are not those of the plan any more */
     bool promised;     /* the schema is out: no column may change its type any more */
     int64_t rows;      /* in the batch */
     int64_t row;       /* 0-based row of the result that is being decoded */
@@ -163,7 +180,7 @@ struct qn_sqlite_decoder {
 };
 
 /* Describe the columns of a statement that has been stepped once. */
-enum qn_status qn_sqlite_decoder_init(struct qn_sqlite_decoder *self, sqlite3_stmt *stmt,
+enum qn_status qn_sqlite_decoder_init(struct qn_sqlite_decoder *self, struct qn_sqlite_statement *statement,
                                       const struct qn_query_options *options, struct qn_error *err) QN_MUST_CHECK;
 void qn_sqlite_decoder_dispose(struct qn_sqlite_decoder *self);
 /* Decode rows from the current one on until `max_rows` or `max_bytes` are passed or the statement ends: *code_out is the

@@ -89,6 +89,7 @@ static enum qn_status prepare(struct qn_sqlite *self, const char *sql, size_t si
 static void forget(struct qn_sqlite_statement *statement)
 {
     (void)sqlite3_finalize(statement->stmt);
+    qn_sqlite_plan_unref(statement->plan);
     qn_free(statement->sql);
     *statement = (struct qn_sqlite_statement){ .stmt = NULL };
 }
