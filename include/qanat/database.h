@@ -230,8 +230,8 @@ QN_API enum qn_status qn_connection_ingest(struct qn_connection *connection, con
                                            struct qn_error *err) QN_MUST_CHECK;
 
 /* The catalogue as a stream. Tables: schema, name, kind ("table", "view", ...) as strings; `schema` NULL: all but the
- * system's. Columns of a table, in order: name, type (SQL), nullable, default, primary_key (position in the key from 1,
- * or null). A table that does not exist is QN_ERR_QUERY with SQLSTATE 42P01. */
+ * system's. Columns of a table, in order: name, type (SQL), nullable (boolean), default, primary_key (int32: position in
+ * the key from 1, or null). A table that does not exist is QN_ERR_QUERY with SQLSTATE 42P01. */
 QN_API enum qn_status qn_connection_tables(struct qn_connection *connection, const char *schema,
                                            struct ArrowArrayStream *out, struct qn_error *err) QN_MUST_CHECK;
 QN_API enum qn_status qn_connection_columns(struct qn_connection *connection, const char *schema, const char *table,

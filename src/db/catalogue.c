@@ -62,13 +62,22 @@ static enum qn_status read_all(struct qn_cursor *cursor, struct answer *answer, 
     }
 }
 
+/* What is no text has one type whatever the database: not all have a boolean, or know the type of an expression. */
+static const struct qn_type_override column_types[] = {
+    { .column = "nullable", .type = "Boolean" },
+    { .column = "primary_key", .type = "Int32" },
+};
+
 /* Ask with texts (NULL: null) as parameters. Inside of a call. */
 static enum qn_status ask(struct qn_connection *connection, const char *sql, const char *const *texts, size_t n,
-                          struct answer *answer, struct qn_error *err)
+                          const struct qn_type_override *types, size_t n_types, struct answer *answer,
+                          struct qn_error *err)
 {
     struct qn_query_options options;
     QN_TRY(qn__query_options(NULL, &options, err));
     options.result_mode = QN_RESULT_WHOLE;
+    options.types = types;
+    options.n_types = n_types;
     struct qn_value values[2];
     for (size_t i = 0; i < n; i++) {
         values[i] = (struct qn_value){ .kind = QN_VALUE_NULL };
@@ -103,6 +112,13 @@ static enum qn_status no_catalogue(const struct qn_connection *connection, struc
     return qn_error_set(err, QN_ERR_UNSUPPORTED, "%s has no catalogue to ask", connection->driver->dialect->name);
 }
 
+static enum qn_status ask_for_columns(struct qn_connection *connection, const char *schema, const char *table,
+                                      struct answer *answer, struct qn_error *err)
+{
+    return ask(connection, connection->driver->dialect->columns_sql, (const char *const[]){ schema, table }, 2,
+               column_types, sizeof column_types / sizeof column_types[0], answer, err);
+}
+
 static enum qn_status ask_columns(struct qn_connection *connection, const char *schema, const char *table,
                                   struct answer *answer, struct qn_error *err)
 {
@@ -111,12 +127,11 @@ static enum qn_status ask_columns(struct qn_connection *connection, const char *
         return no_catalogue(connection, err);
     }
     if (schema != NULL) {
-        return ask(connection, dialect->columns_sql, (const char *const[]){ schema, table }, 2, answer, err);
+        return ask_for_columns(connection, schema, table, answer, err);
     }
     char *split_schema = NULL, *split_table = NULL;
     QN_TRY(qn_sql_split_table(dialect, table, &split_schema, &split_table, err));
-    enum qn_status status =
-        ask(connection, dialect->columns_sql, (const char *const[]){ split_schema, split_table }, 2, answer, err);
+    enum qn_status status = ask_for_columns(connection, split_schema, split_table, answer, err);
     qn_free(split_schema);
     qn_free(split_table);
     return status;
@@ -139,7 +154,7 @@ enum qn_status qn_connection_tables(struct qn_connection *connection, const char
     const struct qn_dialect *dialect = connection->driver->dialect;
     const char *sql = schema != NULL ? dialect->tables_in_schema_sql : dialect->tables_sql;
     struct answer answer = { .batches = NULL };
-    enum qn_status status = sql != NULL ? ask(connection, sql, &schema, schema != NULL ? 1 : 0, &answer, err)
+    enum qn_status status = sql != NULL ? ask(connection, sql, &schema, schema != NULL ? 1 : 0, NULL, 0, &answer, err)
                                         : no_catalogue(connection, err);
     if (status == QN_OK) {
         status = answer_stream(&answer, out, err);
