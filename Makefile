@@ -3,7 +3,7 @@
 #   demo     the main job on real data: flights into SQLite, what is new into a second database
 #   test     everything: check, the C and Python suites, conformance against private servers
 #   check    quick: C unit tests, replayed corpora, formatting, lint, header and layer checks (under a minute)
-#   torture  what takes longer: sanitizers, full fault sweeps, full kill loops
+#   torture  what takes longer: the suites under sanitizers (address, undefined behaviour, thread), full kill loops
 #   fuzz     libFuzzer on every parser of outside bytes: FUZZ_SECONDS each (60)
 #   bench    ours beside the peers; prints the tables
 #   lint     formatting and static checks alone

@@ -1,6 +1,6 @@
 #!/bin/sh
 # What takes longer than `make test` should: the C and Python suites under the address and undefined-behaviour sanitizers,
-# the database core under the thread sanitizer, and the kill loops at full length.
+# the C suite under the thread sanitizer, and the kill loops at full length.
 set -eu
 cd "$(dirname "$0")/.."
 BIN=$PWD/.venv/bin
@@ -13,11 +13,12 @@ echo "== C suite, address and undefined-behaviour sanitizers"
 ninja -C build/asan --quiet
 $python scripts/postgres_server.py -- meson test -C build/asan --no-rebuild --print-errorlogs --timeout-multiplier 5
 
-echo "== C suite of the database core, thread sanitizer"
+echo "== C suite, thread sanitizer"
 [ -f build/tsan/build.ninja ] ||
-    meson setup build/tsan -Db_sanitize=thread -Db_lundef=false -Dpython=disabled >/dev/null
+    meson setup build/tsan -Db_sanitize=thread -Db_lundef=false -Dfaults=true -Dpython=disabled >/dev/null
 ninja -C build/tsan --quiet
-meson test -C build/tsan --no-rebuild --print-errorlogs --timeout-multiplier 5 --suite unit
+$python scripts/postgres_server.py -- meson test -C build/tsan --no-rebuild --print-errorlogs --timeout-multiplier 5 \
+    --suite unit
 
 echo "== Python suite, address and undefined-behaviour sanitizers"
 scripts/python_asan.sh

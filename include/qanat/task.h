@@ -49,6 +49,7 @@ struct qn_task_run_options {
     }
 
 struct qn_task_result {
+    size_t struct_size;
     int64_t rows; /* rows written to the sink */
     int64_t batches;
     int64_t commits;
@@ -58,6 +59,10 @@ struct qn_task_result {
     char checkpoint_before[256]; /* as text; "" where there is none */
     char checkpoint_after[256];
 };
+#define QN_TASK_RESULT_INIT                                                                                            \
+    {                                                                                                                  \
+        .struct_size = sizeof(struct qn_task_result)                                                                   \
+    }
 
 /* Run the task once, on this thread and those it starts. On failure nothing of the slice that failed is in the sink
  * and the checkpoint is that of the last commit; *result (may be NULL) is filled either way. */

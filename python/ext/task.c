@@ -125,7 +125,7 @@ static PyObject *task_run(PyObject *object, PyObject *args, PyObject *kwargs)
         options.progress_context = &progress;
     }
     struct qn_error err = QN_ERROR_INIT;
-    struct qn_task_result result = { .rows = 0 };
+    struct qn_task_result result = QN_TASK_RESULT_INIT;
     enum qn_status status;
     self->running = true;
     Py_CLEAR(self->last);

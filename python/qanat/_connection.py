@@ -130,6 +130,7 @@ class Connection(_native.Connection):
         table: str | None = None,
         columns: Sequence[str] | None = None,
         where: str | None = None,
+        schema: str | None = None,
         batch_rows: int = 65_536,
         partitions: int = 1,
         numeric: NumericMode | None = None,
@@ -147,15 +148,15 @@ class Connection(_native.Connection):
         """
         if (sql is None) == (table is None):
             raise ArgumentError("stream needs either sql or table")
-        if table is None and (columns is not None or where is not None):
-            raise ArgumentError("columns and where belong to table; with sql write them in the statement")
+        if table is None and (columns is not None or where is not None or schema is not None):
+            raise ArgumentError("columns, where and schema belong to table; with sql write them in the statement")
         if not isinstance(partitions, int) or partitions < 1:
             raise ArgumentError(f"partitions must be at least 1, not {partitions!r}")
         if partitions > 1:
             _log.info("read as one partition instead of %d: this version has no parallel reads", partitions)
         if sql is None:
             assert table is not None
-            sql = self._select(table, columns) + _sql.where_clause(where)
+            sql = self._select(table, columns, schema) + _sql.where_clause(where)
         size = {"batch_rows": batch_rows}
         options = _options(numeric, numeric_special, infinity, invalid_date, types, timeout, size)
         stream = self._query(sql, params, options, False)

@@ -10,13 +10,14 @@ import datetime
 import decimal
 import json
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from qanat.errors import ArgumentError, DataError
 
 if TYPE_CHECKING:
     import polars as pl
+    import pyarrow as pa
 
 _INT64_LOW, _INT64_HIGH, _UINT64_HIGH = -(2**63), 2**63 - 1, 2**64 - 1
 _DECIMAL_DIGITS = 38
@@ -286,3 +287,24 @@ def _is_utf8(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def pandas_types(table: pa.Table) -> Callable[[pa.DataType], Any]:
+    """For pyarrow's `to_pandas`: nullable types for the integers and booleans of a table that has nulls in them."""
+    import pandas as pd
+    import pyarrow as pa
+
+    nullable = {
+        pa.int8(): pd.Int8Dtype(),
+        pa.int16(): pd.Int16Dtype(),
+        pa.int32(): pd.Int32Dtype(),
+        pa.int64(): pd.Int64Dtype(),
+        pa.uint8(): pd.UInt8Dtype(),
+        pa.uint16(): pd.UInt16Dtype(),
+        pa.uint32(): pd.UInt32Dtype(),
+        pa.uint64(): pd.UInt64Dtype(),
+        pa.bool_(): pd.BooleanDtype(),
+    }
+    with_nulls = {column.type for column in table.columns if column.null_count > 0}
+    chosen = {kind: dtype for kind, dtype in nullable.items() if kind in with_nulls}
+    return chosen.get

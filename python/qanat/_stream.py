@@ -99,10 +99,17 @@ class Stream(_native.Stream):
             raise
 
     def to_pandas(self) -> pd.DataFrame:
-        """All rows as a pandas frame. Needs pandas and pyarrow."""
+        """All rows as a pandas frame. Needs pandas and pyarrow.
+
+        Integers and booleans of columns with nulls get pandas' nullable types: its plain ones would make them floats
+        and objects, and a float changes integers past 53 bits.
+        """
         import pandas  # noqa: F401  (says what is missing before anything is read)
 
-        return self.to_pyarrow().to_pandas()
+        from qanat._frames import pandas_types
+
+        table = self.to_pyarrow()
+        return table.to_pandas(types_mapper=pandas_types(table))
 
     def lazy(self) -> pl.LazyFrame:
         """The rows as a lazy frame, read a batch at a time: `stream.lazy().sink_parquet("x.parquet")`.

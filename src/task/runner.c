@@ -294,17 +294,20 @@ static void finish_run(struct qn_run *run, enum qn_status status, struct qn_task
 enum qn_status qn_task_run(struct qn_task *task, const struct qn_task_run_options *options,
                            struct qn_task_result *result, struct qn_error *err)
 {
-    if (result != NULL) {
-        *result = (struct qn_task_result){ .rows = 0 };
+    if (task == NULL || (options != NULL && options->struct_size != sizeof *options) ||
+        (result != NULL && result->struct_size != sizeof *result)) {
+        return qn_error_set(err, QN_ERR_ARGUMENT,
+                            "a task, and options and a result made with their QN_TASK_..._INIT, are needed");
     }
-    if (task == NULL || (options != NULL && options->struct_size != sizeof *options)) {
-        return qn_error_set(err, QN_ERR_ARGUMENT, "a task, and options made with QN_TASK_RUN_OPTIONS_INIT, are needed");
+    if (result != NULL) {
+        *result = (struct qn_task_result)QN_TASK_RESULT_INIT;
     }
     struct qn_run *run = qn_calloc(1, sizeof *run);
     if (run == NULL) {
         return qn__no_memory(err);
     }
     run->task = task;
+    run->result.struct_size = sizeof run->result;
     run->began = qn_clock_nanos();
     run->feed.column = -1;
     if (options != NULL) {

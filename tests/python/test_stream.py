@@ -300,3 +300,15 @@ def test_typed_error_has_the_other_library_s_as_its_cause(late_text: qn.Connecti
     with pytest.raises(qn.DataError) as caught:
         late_text.stream("select a from s", batch_rows=100).to_polars()
     assert isinstance(caught.value.__cause__, pl.exceptions.PolarsError)
+
+
+def test_pandas_keeps_integers_and_booleans_beside_nulls(db_uri: str) -> None:
+    with qn.connect(db_uri) as db:
+        db.execute("create table t (i bigint, b boolean, n bigint)")
+        db.insert("t", {"i": [9007199254740993, None], "b": [True, None], "n": [1, 2]})
+        with db.stream("select i, b, n from t order by n") as stream:
+            frame = stream.to_pandas()
+    assert int(frame["i"][0]) == 9007199254740993
+    assert frame["i"].isna().tolist() == [False, True]
+    assert bool(frame["b"][0]) is True
+    assert str(frame["n"].dtype) in ("int64", "Int64")  # its type's other columns decide; both are exact

@@ -68,11 +68,28 @@ static const struct {
     { QN_PG_JSONB, "jsonb", false },
 };
 
+/* Arrays, for messages only: nothing is written into them yet. OIDs of pg_type.dat. */
+static const struct {
+    uint32_t oid;
+    const char *name;
+} array_names[] = {
+    { 1000, "boolean[]" },   { 1001, "bytea[]" },     { 1005, "smallint[]" }, { 1007, "integer[]" },
+    { 1009, "text[]" },      { 1014, "character[]" }, { 1016, "bigint[]" },   { 1015, "character varying[]" },
+    { 1021, "real[]" },      { 1182, "date[]" },      { 1183, "time[]" },     { 1022, "double precision[]" },
+    { 1115, "timestamp[]" }, { 1231, "numeric[]" },   { 2951, "uuid[]" },     { 1185, "timestamp with time zone[]" },
+    { 1187, "interval[]" },  { 199, "json[]" },       { 3807, "jsonb[]" },
+};
+
 const char *qn_pg_encode_type_name(uint32_t oid, char buffer[32])
 {
     for (size_t i = 0; i < sizeof type_names / sizeof type_names[0]; i++) {
         if (type_names[i].oid == oid) {
             return type_names[i].name;
+        }
+    }
+    for (size_t i = 0; i < sizeof array_names / sizeof array_names[0]; i++) {
+        if (array_names[i].oid == oid) {
+            return array_names[i].name;
         }
     }
     (void)snprintf(buffer, 32, "type %u", (unsigned)oid);
@@ -118,7 +135,11 @@ enum qn_status qn_pg_encode_misfit(const struct qn_pg_encoder *encoder, int64_t 
     va_start(args, format);
     (void)vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    enum qn_status status = qn_error_set(err, QN_ERR_DATA, "column \"%s\": %s", encoder->reader->name, text);
+    if (encoder->parameter > 0) {
+        return qn_error_set(err, QN_ERR_DATA, "parameter %d: %s", (int)encoder->parameter, text);
+    }
+    enum qn_status status = qn_error_set(err, QN_ERR_DATA, "row %lld, column \"%s\": %s",
+                                         (long long)(encoder->row_base + row), encoder->reader->name, text);
     qn_error_place(err, encoder->row_base + row, encoder->reader->name);
     return status;
 }

@@ -24,6 +24,7 @@ struct qn_pg_encoder {
     int32_t typmod;
     const struct qn_reader *reader; /* borrowed; bound by the caller before every put */
     int64_t row_base;               /* added to rows in errors: rows of earlier batches */
+    int32_t parameter;              /* set by a caller that binds one row: the placeholder's number, for errors */
 
     /* Append one value: its length as an int32 (-1: null), then its bytes. Failed memory is sticky in `out`. */
     enum qn_status (*put)(const struct qn_pg_encoder *encoder, int64_t row, struct qn_buffer *out,

@@ -66,6 +66,7 @@ static enum qn_status bind_values(struct qn_pg *pg, const struct qn_pg_prepared 
     }
     for (int64_t i = 0; i < n && status == QN_OK; i++) {
         status = qn_pg_encoder_choose(&reader.columns[i], prepared->description.params[i], -1, &encoders[i], err);
+        encoders[i].parameter = (int32_t)i + 1;
     }
     if (status == QN_OK) {
         qn_buffer_append_be16(&pg->out, (uint16_t)n);

@@ -108,7 +108,7 @@ static struct qn_task *make_task(const char *sink_file, const char *more)
 
 static struct qn_task_result run_fine(struct qn_task *task)
 {
-    struct qn_task_result result = { .rows = -1 };
+    struct qn_task_result result = QN_TASK_RESULT_INIT;
     struct qn_error err = QN_ERROR_INIT;
     if (qn_task_run(task, NULL, &result, &err) != QN_OK) {
         fail_msg("%s (%s)", err.message, err.hint);
@@ -180,7 +180,7 @@ static void slices__that_were_committed_stay_when_a_later_one_fails(void **state
     (void)state;
     execute("b.db", "create table t (id integer, name text check (name <> 'f'))");
     struct qn_task *task = make_task("b.db", ", \"every_rows\": 2");
-    struct qn_task_result result;
+    struct qn_task_result result = QN_TASK_RESULT_INIT;
     struct qn_error err = QN_ERROR_INIT;
     assert_int_equal(qn_task_run(task, NULL, &result, &err), QN_ERR_CONSTRAINT);
     assert_non_null(strstr(err.message, "sink \"b\""));
@@ -206,7 +206,7 @@ static void cancel__by_the_callback_rolls_back(void **state)
     (void)state;
     struct qn_task *task = make_task("b.db", "");
     struct qn_task_run_options options = QN_TASK_RUN_OPTIONS_INIT;
-    struct qn_task_result result;
+    struct qn_task_result result = QN_TASK_RESULT_INIT;
     struct qn_error err = QN_ERROR_INIT;
     options.progress = cancel_at_write;
     assert_int_equal(qn_task_run(task, &options, &result, &err), QN_ERR_CANCELLED);
@@ -324,7 +324,7 @@ static void allocations__that_fail_lose_and_double_nothing(void **state)
         (void)snprintf(path, sizeof path, "%s/b.db", folder);
         (void)unlink(path);
         struct qn_error err = QN_ERROR_INIT;
-        struct qn_task_result result;
+        struct qn_task_result result = QN_TASK_RESULT_INIT;
         assert_true(qn_fault_arm(QN_FAULT_ALLOC, n, QN_FAULT_ONCE));
         enum qn_status status = qn_task_run(task, NULL, &result, &err);
         bool reached = qn_fault_count(QN_FAULT_ALLOC) >= n;
@@ -432,7 +432,7 @@ static void stored__checkpoint_must_fit_the_plan(void **state)
     assert_non_null(strstr(err.message, "is gone"));
     struct qn_task_run_options options = QN_TASK_RUN_OPTIONS_INIT;
     options.full = true;
-    struct qn_task_result result;
+    struct qn_task_result result = QN_TASK_RESULT_INIT;
     assert_int_equal(qn_task_run(task, &options, &result, &err), QN_OK);
     assert_int_equal(result.rows, 7);
     expect("b.db", CHECKPOINT, "7 Int64 2 14");

@@ -102,11 +102,13 @@ static void encode__integers_widen_and_narrow(void **state)
     expect("l", VALUE(int64_t, INT64_MIN), QN_PG_INT8, "000000088000000000000000");
     expect("L", VALUE(uint64_t, INT64_MAX), QN_PG_INT8, "000000087fffffffffffffff");
     expect("L", VALUE(uint64_t, 4294967295), QN_PG_OID, "00000004ffffffff");
-    refuse("i", VALUE(int32_t, 70000), QN_PG_INT2, "column \"qty\": 70000 does not fit smallint");
-    refuse("l", VALUE(int64_t, -2147483649), QN_PG_INT4, "column \"qty\": -2147483649 does not fit integer");
-    refuse("L", VALUE(uint64_t, UINT64_MAX), QN_PG_INT8, "column \"qty\": 18446744073709551615 does not fit bigint");
-    refuse("L", VALUE(uint64_t, UINT64_MAX), QN_PG_INT2, "column \"qty\": 18446744073709551615 does not fit smallint");
-    refuse("i", VALUE(int32_t, -1), QN_PG_OID, "column \"qty\": -1 does not fit oid");
+    refuse("i", VALUE(int32_t, 70000), QN_PG_INT2, "row 0, column \"qty\": 70000 does not fit smallint");
+    refuse("l", VALUE(int64_t, -2147483649), QN_PG_INT4, "row 0, column \"qty\": -2147483649 does not fit integer");
+    refuse("L", VALUE(uint64_t, UINT64_MAX), QN_PG_INT8,
+           "row 0, column \"qty\": 18446744073709551615 does not fit bigint");
+    refuse("L", VALUE(uint64_t, UINT64_MAX), QN_PG_INT2,
+           "row 0, column \"qty\": 18446744073709551615 does not fit smallint");
+    refuse("i", VALUE(int32_t, -1), QN_PG_OID, "row 0, column \"qty\": -1 does not fit oid");
 }
 
 static void encode__floats_become_integers_where_whole(void **state)
@@ -114,17 +116,17 @@ static void encode__floats_become_integers_where_whole(void **state)
     (void)state;
     expect("g", VALUE(double, -7.0), QN_PG_INT4, "00000004fffffff9");
     expect("f", VALUE(float, 16777216.0F), QN_PG_INT8, "000000080000000001000000");
-    refuse("g", VALUE(double, 1.5), QN_PG_INT4, "column \"qty\": 1.5 does not fit integer");
-    refuse("g", VALUE(double, (double)NAN), QN_PG_INT4, "column \"qty\": NaN does not fit integer");
-    refuse("g", VALUE(double, 0x1p63), QN_PG_INT8, "column \"qty\": 9.223372036854776e+18 does not fit bigint");
-    refuse("g", VALUE(double, -1e300), QN_PG_INT8, "column \"qty\": -1e+300 does not fit bigint");
+    refuse("g", VALUE(double, 1.5), QN_PG_INT4, "row 0, column \"qty\": 1.5 does not fit integer");
+    refuse("g", VALUE(double, (double)NAN), QN_PG_INT4, "row 0, column \"qty\": NaN does not fit integer");
+    refuse("g", VALUE(double, 0x1p63), QN_PG_INT8, "row 0, column \"qty\": 9.223372036854776e+18 does not fit bigint");
+    refuse("g", VALUE(double, -1e300), QN_PG_INT8, "row 0, column \"qty\": -1e+300 does not fit bigint");
 }
 
 static void encode__decimals_become_integers_where_whole(void **state)
 {
     (void)state;
     expect("d:10,2", VALUE(qn_int128, 1200), QN_PG_INT4, "000000040000000c");
-    refuse("d:10,2", VALUE(qn_int128, 1250), QN_PG_INT4, "column \"qty\": 12.50 does not fit integer");
+    refuse("d:10,2", VALUE(qn_int128, 1250), QN_PG_INT4, "row 0, column \"qty\": 12.50 does not fit integer");
 }
 
 static void encode__bool_takes_bits_and_zero_and_one(void **state)
@@ -133,7 +135,7 @@ static void encode__bool_takes_bits_and_zero_and_one(void **state)
     expect("b", VALUE(uint8_t, 1), QN_PG_BOOL, "0000000101");
     expect("b", VALUE(uint8_t, 0xFE), QN_PG_BOOL, "0000000100");
     expect("l", VALUE(int64_t, 1), QN_PG_BOOL, "0000000101");
-    refuse("l", VALUE(int64_t, 2), QN_PG_BOOL, "column \"qty\": 2 does not fit boolean");
+    refuse("l", VALUE(int64_t, 2), QN_PG_BOOL, "row 0, column \"qty\": 2 does not fit boolean");
     refuse("b", VALUE(uint8_t, 1), QN_PG_INT4, "column \"qty\": Boolean does not go into integer");
 }
 
@@ -146,8 +148,8 @@ static void encode__floats_keep_their_value(void **state)
     expect("g", VALUE(double, (double)INFINITY), QN_PG_FLOAT4, "000000047f800000");
     expect("l", VALUE(int64_t, INT64_C(1) << 62), QN_PG_FLOAT8, "0000000843d0000000000000");
     refuse("l", VALUE(int64_t, (INT64_C(1) << 53) + 1), QN_PG_FLOAT8,
-           "column \"qty\": 9007199254740993 does not fit double precision");
-    refuse("i", VALUE(int32_t, 16777217), QN_PG_FLOAT4, "column \"qty\": 16777217 does not fit real");
+           "row 0, column \"qty\": 9007199254740993 does not fit double precision");
+    refuse("i", VALUE(int32_t, 16777217), QN_PG_FLOAT4, "row 0, column \"qty\": 16777217 does not fit real");
 }
 
 static void encode__a_double_becomes_real_where_it_is_written_the_same(void **state)
@@ -155,9 +157,9 @@ static void encode__a_double_becomes_real_where_it_is_written_the_same(void **st
     (void)state;
     expect("g", VALUE(double, 0.1), QN_PG_FLOAT4, "000000043dcccccd");
     expect("g", VALUE(double, 0.5), QN_PG_FLOAT4, "000000043f000000");
-    refuse("g", VALUE(double, 0.123456789012), QN_PG_FLOAT4, "column \"qty\": 0.123456789012 does not fit real");
-    refuse("g", VALUE(double, 1e300), QN_PG_FLOAT4, "column \"qty\": 1e+300 does not fit real");
-    refuse("g", VALUE(double, 1e-300), QN_PG_FLOAT4, "column \"qty\": 1e-300 does not fit real");
+    refuse("g", VALUE(double, 0.123456789012), QN_PG_FLOAT4, "row 0, column \"qty\": 0.123456789012 does not fit real");
+    refuse("g", VALUE(double, 1e300), QN_PG_FLOAT4, "row 0, column \"qty\": 1e+300 does not fit real");
+    refuse("g", VALUE(double, 1e-300), QN_PG_FLOAT4, "row 0, column \"qty\": 1e-300 does not fit real");
 }
 
 static void encode__decimals_become_floats_up_to_their_digits(void **state)
@@ -166,8 +168,8 @@ static void encode__decimals_become_floats_up_to_their_digits(void **state)
     expect("d:38,1", VALUE(qn_int128, 1), QN_PG_FLOAT8, "000000083fb999999999999a");
     expect("d:38,20", VALUE(qn_int128, 0), QN_PG_FLOAT8, "000000080000000000000000");
     refuse("d:38,0", VALUE(qn_int128, 1234567890123456), QN_PG_FLOAT8,
-           "column \"qty\": 1234567890123456 does not fit double precision");
-    refuse("d:38,0", VALUE(qn_int128, 1234567), QN_PG_FLOAT4, "column \"qty\": 1234567 does not fit real");
+           "row 0, column \"qty\": 1234567890123456 does not fit double precision");
+    refuse("d:38,0", VALUE(qn_int128, 1234567), QN_PG_FLOAT4, "row 0, column \"qty\": 1234567 does not fit real");
 }
 
 static void encode__numeric_has_base_10000_digits(void **state)
@@ -228,20 +230,20 @@ static void encode__numeric_is_never_rounded(void **state)
                  "0000000e000300010000000400092"
                  "70f26ac");
     refuse_typed("d:38,3", VALUE(qn_int128, 1505), QN_PG_NUMERIC, NUMERIC(10, 2),
-                 "column \"qty\": 1.505 does not fit numeric(10,2)");
+                 "row 0, column \"qty\": 1.505 does not fit numeric(10,2)");
     refuse_typed("d:38,2", VALUE(qn_int128, 10000000), QN_PG_NUMERIC, NUMERIC(7, 2),
-                 "column \"qty\": 100000.00 does not fit numeric(7,2)");
+                 "row 0, column \"qty\": 100000.00 does not fit numeric(7,2)");
     refuse_typed("l", VALUE(int64_t, 1000), QN_PG_NUMERIC, NUMERIC(3, 0),
-                 "column \"qty\": 1000 does not fit numeric(3,0)");
+                 "row 0, column \"qty\": 1000 does not fit numeric(3,0)");
     refuse_typed("g", VALUE(double, 0.30000000000000004), QN_PG_NUMERIC, NUMERIC(10, 2),
-                 "column \"qty\": 0.30000000000000004 does not fit numeric(10,2)");
+                 "row 0, column \"qty\": 0.30000000000000004 does not fit numeric(10,2)");
     refuse_typed("l", VALUE(int64_t, 12345), QN_PG_NUMERIC, NUMERIC(5, -2),
-                 "column \"qty\": 12345 does not fit numeric(5,-2)");
+                 "row 0, column \"qty\": 12345 does not fit numeric(5,-2)");
     expect_typed("l", VALUE(int64_t, 12300), QN_PG_NUMERIC, NUMERIC(5, -2),
                  "0000000c000200010000000000010"
                  "8fc");
     refuse_typed("g", VALUE(double, (double)INFINITY), QN_PG_NUMERIC, NUMERIC(5, 2),
-                 "column \"qty\": Infinity does not fit numeric(5,2)");
+                 "row 0, column \"qty\": Infinity does not fit numeric(5,2)");
     expect_typed("g", VALUE(double, (double)NAN), QN_PG_NUMERIC, NUMERIC(5, 2), "0000000800000000c0000000");
 }
 
@@ -253,9 +255,9 @@ static void encode__dates_count_from_2000(void **state)
     expect("tdm", VALUE(int64_t, INT64_C(10958) * 86400000), QN_PG_DATE, "0000000400000001");
     expect(NAIVE_US, VALUE(int64_t, INT64_C(10956) * 86400000000), QN_PG_DATE, "00000004ffffffff");
     refuse("tdm", VALUE(int64_t, INT64_C(10958) * 86400000 + 1), QN_PG_DATE,
-           "column \"qty\": 2000-01-02 00:00:00.001000 has a time of day, which date cannot hold");
+           "row 0, column \"qty\": 2000-01-02 00:00:00.001000 has a time of day, which date cannot hold");
     refuse(NAIVE_US, VALUE(int64_t, 3600000000), QN_PG_DATE,
-           "column \"qty\": 1970-01-01 01:00:00 has a time of day, which date cannot hold");
+           "row 0, column \"qty\": 1970-01-01 01:00:00 has a time of day, which date cannot hold");
     refuse(UTC_US, VALUE(int64_t, 0), QN_PG_DATE, "column \"qty\": Timestamp[us, UTC] does not go into date");
     /* the extreme integers mean infinity to PostgreSQL */
     struct one_column column;
@@ -277,11 +279,12 @@ static void encode__timestamps_count_microseconds_from_2000(void **state)
     expect("tsu:Europe/Vienna", VALUE(int64_t, INT64_C(946684800000001)), QN_PG_TIMESTAMPTZ,
            "000000080000000000000001");
     refuse("tsn:", VALUE(int64_t, INT64_C(946684800000000001)), QN_PG_TIMESTAMP,
-           "column \"qty\": 2000-01-01 00:00:00.000000001 is not a whole number of microseconds");
+           "row 0, column \"qty\": 2000-01-01 00:00:00.000000001 is not a whole number of microseconds");
     refuse("tsn:", VALUE(int64_t, -1), QN_PG_TIMESTAMP,
-           "column \"qty\": 1969-12-31 23:59:59.999999999 is not a whole number of microseconds");
-    refuse_typed("tsm:", VALUE(int64_t, INT64_C(946684800001)), QN_PG_TIMESTAMP, 2,
-                 "column \"qty\": 2000-01-01 00:00:00.001000 has more decimals of a second than timestamp(2) can hold");
+           "row 0, column \"qty\": 1969-12-31 23:59:59.999999999 is not a whole number of microseconds");
+    refuse_typed(
+        "tsm:", VALUE(int64_t, INT64_C(946684800001)), QN_PG_TIMESTAMP, 2,
+        "row 0, column \"qty\": 2000-01-01 00:00:00.001000 has more decimals of a second than timestamp(2) can hold");
     expect_typed("tsm:", VALUE(int64_t, INT64_C(946684800010)), QN_PG_TIMESTAMP, 2, "000000080000000000002710");
     refuse(NAIVE_US, VALUE(int64_t, 0), QN_PG_TIMESTAMPTZ,
            "column \"qty\": Timestamp[us] does not go into timestamp with time zone");
@@ -315,7 +318,7 @@ static void encode__times_and_intervals(void **state)
     expect("tts", VALUE(int32_t, 1), QN_PG_TIME, "0000000800000000000f4240");
     expect("ttn", VALUE(int64_t, 2000), QN_PG_TIME, "000000080000000000000002");
     refuse("ttn", VALUE(int64_t, 2001), QN_PG_TIME,
-           "column \"qty\": 00:00:00.000002001 is not a whole number of microseconds");
+           "row 0, column \"qty\": 00:00:00.000002001 is not a whole number of microseconds");
     expect("tDs", VALUE(int64_t, -1), QN_PG_INTERVAL, "00000010fffffffffff0bdc00000000000000000");
     const struct {
         int32_t months, days;
@@ -326,7 +329,7 @@ static void encode__times_and_intervals(void **state)
            "00000010000000000000000000000000"
            "00000007");
     refuse("tDn", VALUE(int64_t, 1), QN_PG_INTERVAL,
-           "column \"qty\": 1 units of 1/1000000000 s is not exact in the microseconds of interval");
+           "row 0, column \"qty\": 1 units of 1/1000000000 s is not exact in the microseconds of interval");
 }
 
 static void encode__texts_are_their_bytes(void **state)
@@ -340,7 +343,7 @@ static void encode__texts_are_their_bytes(void **state)
     assert_string_equal(encode_text("abc", 3, QN_PG_VARCHAR, 4 + 3).hex, "00000003616263");
     assert_string_equal(encode_text("\xc3\xbc\xc3\xbc", 4, QN_PG_VARCHAR, 4 + 2).hex, "00000004c3bcc3bc");
     assert_string_equal(encode_text("ab ", 3, QN_PG_VARCHAR, 4 + 2).err.message,
-                        "column \"name\": a text of 3 characters does not fit character varying(2)");
+                        "row 0, column \"name\": a text of 3 characters does not fit character varying(2)");
 }
 
 static void encode__bad_text_is_refused(void **state)
@@ -348,10 +351,10 @@ static void encode__bad_text_is_refused(void **state)
     (void)state;
     struct outcome nul = encode_text("abcdefghijk\0m", 13, QN_PG_TEXT, -1);
     assert_int_equal(nul.status, QN_ERR_DATA);
-    assert_string_equal(nul.err.message, "column \"name\": the text has a NUL character at byte 11");
+    assert_string_equal(nul.err.message, "row 0, column \"name\": the text has a NUL character at byte 11");
     struct outcome bad = encode_text("abcdefgh\xff", 9, QN_PG_TEXT, -1);
     assert_int_equal(bad.status, QN_ERR_DATA);
-    assert_string_equal(bad.err.message, "column \"name\": the text is not valid UTF-8 at byte 8 (0xff)");
+    assert_string_equal(bad.err.message, "row 0, column \"name\": the text is not valid UTF-8 at byte 8 (0xff)");
     assert_int_equal(bad.err.row, 0);
 }
 
@@ -379,10 +382,10 @@ static void encode__uuids(void **state)
     assert_string_equal(encode_text("0123456789abcdef0123456789abcdef", 32, QN_PG_UUID, -1).hex, hex);
     expect("w:16", "\x01\x23\x45\x67\x89\xab\xcd\xef\x01\x23\x45\x67\x89\xab\xcd\xef", QN_PG_UUID, hex);
     expect("w:2", "\x01\xff", QN_PG_BYTEA, "0000000201ff");
-    refuse("w:2", "\x01\xff", QN_PG_UUID, "column \"qty\": 2 bytes are not the 16 of a uuid");
+    refuse("w:2", "\x01\xff", QN_PG_UUID, "row 0, column \"qty\": 2 bytes are not the 16 of a uuid");
     refuse("w:2", "\x01\xff", QN_PG_TEXT, "column \"qty\": FixedBinary(2) does not go into text");
     assert_string_equal(encode_text("01234567-89ab-cdef-0123-456789abcdeg", 36, QN_PG_UUID, -1).err.message,
-                        "column \"name\": \"01234567-89ab-cdef-0123-456789abcdeg\" is not a uuid");
+                        "row 0, column \"name\": \"01234567-89ab-cdef-0123-456789abcdeg\" is not a uuid");
     assert_int_equal(encode_text("0123456789ab-cdef-0123-456789abcdef0", 36, QN_PG_UUID, -1).status, QN_ERR_DATA);
 }
 
@@ -471,7 +474,7 @@ static void encode__dictionaries_are_their_values(void **state)
     assert_string_equal(encode_typed(&column, 2, QN_PG_INT2, -1).hex, "ffffffff");
     assert_string_equal(encode_typed(&column, 1, QN_PG_NUMERIC, -1).hex, "0000000a00010000000000000007");
     struct outcome misfit = encode_typed(&column, 3, QN_PG_INT2, -1);
-    assert_string_equal(misfit.err.message, "column \"qty\": 70000 does not fit smallint");
+    assert_string_equal(misfit.err.message, "row 3, column \"qty\": 70000 does not fit smallint");
     assert_int_equal(misfit.err.row, 3);
     qn_reader_dispose(&column.reader);
 }
@@ -500,7 +503,7 @@ static void encode__lists_go_into_json_only(void **state)
     assert_string_equal(encode_typed(&column, 0, QN_PG_JSONB, -1).hex, "0000000a015b312c20322c20335d");
     struct outcome array_type = encode_typed(&column, 0, 1007, -1);
     assert_int_equal(array_type.status, QN_ERR_UNSUPPORTED);
-    assert_string_equal(array_type.err.message, "column \"qty\": List does not go into type 1007");
+    assert_string_equal(array_type.err.message, "column \"qty\": List does not go into integer[]");
     assert_string_equal(array_type.err.column_name, "qty");
     qn_reader_dispose(&column.reader);
 }

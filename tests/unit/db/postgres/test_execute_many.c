@@ -141,7 +141,10 @@ static void execute_many__the_value_that_does_not_fit_is_named(void **state)
         int64_t affected = -1;
         const struct plan plan = { .twin = -1, .misfit = rows[i] };
         assert_int_equal(run_batches(*state, insert, in_order, 3, 4, 2500, plan, &affected, &err), QN_ERR_DATA);
-        assert_string_equal(err.message, "column \"id\": 1099511627776 does not fit integer");
+        char message[128];
+        (void)snprintf(message, sizeof message, "row %lld, column \"id\": 1099511627776 does not fit integer",
+                       (long long)rows[i]);
+        assert_string_equal(err.message, message);
         assert_int_equal(err.row, rows[i]);
         server_expect(*state, "select count(*) from t", "0");
     }

@@ -202,7 +202,7 @@ static void ingest__a_value_that_does_not_fit_names_its_row_and_nothing_is_kept(
     int64_t written = -1, misfit = 1234567;
     (void)made_stream(columns, 1, 20, 65536, fill_one, &misfit, &rows);
     assert_int_equal(ingest(pg, "q", QN_INGEST_APPEND, NULL, 0, &rows, &written, &err), QN_ERR_DATA);
-    assert_string_equal(err.message, "column \"qty\": 70000 does not fit smallint");
+    assert_string_equal(err.message, "row 1234567, column \"qty\": 70000 does not fit smallint");
     assert_int_equal(err.row, 1234567);
     assert_string_equal(err.column_name, "qty");
     assert_int_equal(written, -1);
