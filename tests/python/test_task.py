@@ -433,7 +433,7 @@ def test_progress_is_told_and_its_exception_cancels(source_uri: str, db_uri: str
 
 
 def test_memory_stays_bounded(tmp_path: Path) -> None:
-    """Two million rows (some 100 MB of them) pass through a process that may grow by 150 MB."""
+    """Two million rows (104 MB of them) pass through a process that may grow by 60 MB."""
     code = f"""
 import resource, qanat as qn
 source, sink = {sqlite(tmp_path / "a.db")!r}, {sqlite(tmp_path / "b.db")!r}
@@ -453,7 +453,7 @@ assert qn.Task(plan).run().rows == 2000000
 print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert int(done.stdout) < 150
+    assert int(done.stdout) < 60
 
 
 # ---- killed at any instant -------------------------------------------------------------------------------------------
@@ -493,8 +493,11 @@ def test_kills_at_any_instant_lose_and_double_nothing(
     duration = time.perf_counter() - began
     assert undisturbed.commits == 16
     dice = random.Random(20131230)
-    killed, finished = 0, 0
-    while killed < KILLS:
+    killed, between, finished, draws = 0, 0, 0, 0
+    # Until some kill has landed between two commits and some run has come to its end, however the machine is loaded.
+    while killed < KILLS or between == 0 or finished == 0:
+        draws += 1
+        assert draws <= 10 * KILLS, f"of {draws} runs {killed} were killed, {between} between commits; {finished} ended"
         delay = max(dice.uniform(0, duration), 1e-4)
         done = subprocess.run(
             [sys.executable, "-c", CHILD, json.dumps(plan), str(delay)], capture_output=True, check=False
@@ -507,7 +510,9 @@ def test_kills_at_any_instant_lose_and_double_nothing(
                 assert seen == frame.filter(pl.col("third") <= most).height  # whole slices, each once
                 (stored,) = db.execute("select value from qanat_checkpoints where task = 'move'").row(0)
                 assert int(stored) == most
+                between += done.returncode != 0 and 0 < seen < frame.height
                 if done.returncode == 0:
+                    assert seen == frame.height
                     finished += 1
                     db.execute("drop table t")
                     db.execute("delete from qanat_checkpoints where task = 'move'")
