@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
+import threading
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from typing import Any
 
@@ -164,6 +165,75 @@ def test_modes(db: qn.Connection) -> None:
 def test_wrong_modes_and_keys(db: qn.Connection, options: dict[str, Any], says: str) -> None:
     with pytest.raises(qn.ArgumentError, match=says):
         db.insert("t", COLUMNS, **options)
+
+
+class Watcher(threading.Thread):
+    """Reads the table over and over through a connection of its own, and keeps what it saw."""
+
+    def __init__(self, uri: str) -> None:
+        super().__init__(daemon=True)
+        self.uri = uri
+        self.seen: list[tuple[int, int, int]] = []  # rows, and the lowest and highest number of their writer
+        self.tries = 0
+        self.changed = threading.Condition()
+        self.stop = False
+        self.raised: BaseException | None = None
+
+    def run(self) -> None:
+        try:
+            with qn.connect(self.uri, timeout=0.01) as db:
+                while not self.stop:
+                    self.look(db)
+        except BaseException as error:
+            self.raised = error
+        finally:
+            with self.changed:
+                self.stop = True
+                self.changed.notify_all()
+
+    def look(self, db: qn.Connection) -> None:
+        try:
+            row = db.execute("select count(*) as n, min(a) as low, max(a) as high from t").row(0)
+        except qn.QanatError as error:
+            assert error.sqlstate == "55P03", error  # locked: SQLite, while a commit is written
+        else:
+            self.seen.append(row)
+        with self.changed:
+            self.tries += 1
+            self.changed.notify_all()
+
+    def wait_for_a_look(self) -> None:
+        """Until a whole look that began after this call has ended."""
+        with self.changed:
+            wanted = self.tries + 2
+            assert self.changed.wait_for(lambda: self.tries >= wanted or self.stop, timeout=60)
+
+
+def test_replace_is_seen_as_a_whole(db: qn.Connection, db_uri: str) -> None:
+    """Readers see the old rows or the new: never none, never some of each, even in the middle of a write."""
+    schema = pa.schema([("a", pa.int64()), ("b", pa.string())])
+    watcher = Watcher(db_uri)
+
+    def rows_of_writer(number: int) -> Iterator[pa.RecordBatch]:
+        for part in range(3):
+            count = 1000 + number
+            yield pa.record_batch([pa.array([number] * count), pa.array([f"part {part}"] * count)], schema)
+            watcher.wait_for_a_look()
+
+    def replace(number: int) -> None:
+        assert db.insert("t", pa.RecordBatchReader.from_batches(schema, rows_of_writer(number)), mode="replace") > 0
+
+    db.insert("t", {"a": [0] * 3000, "b": ["part"] * 3000})
+    watcher.start()
+    for number in range(1, 6):
+        replace(number)
+        watcher.wait_for_a_look()
+    watcher.stop = True
+    watcher.join()
+    if watcher.raised is not None:
+        raise watcher.raised
+    assert set(watcher.seen) <= {(3 * (1000 + number), number, number) for number in range(6)}
+    assert len(set(watcher.seen)) >= 5  # it did see the table change
 
 
 def test_stream_of_another_connection(db: qn.Connection) -> None:
