@@ -235,6 +235,108 @@ void qn_checkpoint_format(const struct qn_checkpoint *checkpoint, struct qn_buff
     }
 }
 
+/* ---- beside a column ------------------------------------------------------------------------------------------ */
+
+enum family { NUMBER, TEXT, DATE, TIMESTAMP, INSTANT };
+
+static enum family family_of(const struct qn_type *type)
+{
+    switch (type->id) {
+    case QN_TYPE_STRING:
+    case QN_TYPE_LARGE_STRING:
+    case QN_TYPE_STRING_VIEW:
+        return TEXT;
+    case QN_TYPE_DATE32:
+        return DATE;
+    case QN_TYPE_TIMESTAMP:
+        return type->timezone[0] != '\0' ? INSTANT : TIMESTAMP;
+    default:
+        return NUMBER;
+    }
+}
+
+/* A database compares an integer with a float as floats, which keeps the order around every number up to 2^53. */
+bool qn_checkpoint_suits(const struct qn_checkpoint *checkpoint, const struct qn_type *column)
+{
+    enum family family = family_of(&checkpoint->type);
+    if (family != family_of(column)) {
+        return false;
+    }
+    bool is_real = column->id == QN_TYPE_FLOAT32 || column->id == QN_TYPE_FLOAT64;
+    if (family != NUMBER || is_decimal(column->id) || is_real == (checkpoint->kind == QN_CHECKPOINT_REAL)) {
+        return true;
+    }
+    const int64_t most = INT64_C(1) << 53;
+    return checkpoint->kind == QN_CHECKPOINT_REAL ? fabs(checkpoint->real) <= (double)most
+                                                  : checkpoint->number >= -most && checkpoint->number <= most;
+}
+
+const char *qn_checkpoint_noun(const struct qn_type *type)
+{
+    static const char *const nouns[] = {
+        [TEXT] = "a text", [DATE] = "a date", [TIMESTAMP] = "a timestamp", [INSTANT] = "a timestamp with an offset"
+    };
+    enum family family = family_of(type);
+    if (family != NUMBER) {
+        return nouns[family];
+    }
+    return is_integer(type->id) ? "an integer" : is_decimal(type->id) ? "a decimal" : "a float";
+}
+
+/* The moment that a checkpoint names, in microseconds; the year 1 where it names none. */
+static int64_t moment_of(const struct qn_checkpoint *checkpoint)
+{
+    const char *text = qn_buffer_text(&checkpoint->text);
+    int32_t days = 0;
+    int64_t micros = 0;
+    enum qn_zone zone = QN_ZONE_NONE;
+    switch (family_of(&checkpoint->type)) {
+    case DATE:
+        return (int64_t)checkpoint->number * QN_MICROS_PER_DAY;
+    case TIMESTAMP:
+    case INSTANT:
+        return (int64_t)checkpoint->number;
+    case TEXT:
+        if (qn_date_parse(text, checkpoint->text.size, &days)) {
+            return days * QN_MICROS_PER_DAY;
+        }
+        if (qn_timestamp_parse(text, checkpoint->text.size, &micros, &zone)) {
+            return micros;
+        }
+        break;
+    default:
+        break;
+    }
+    (void)qn_date_parse("0001-01-01", strlen("0001-01-01"), &days);
+    return days * QN_MICROS_PER_DAY;
+}
+
+void qn_checkpoint_literal(const struct qn_checkpoint *checkpoint, const struct qn_type *column, struct qn_buffer *out)
+{
+    char text[QN_CALENDAR_TEXT_SIZE];
+    int64_t moment = moment_of(checkpoint);
+    switch (family_of(column)) {
+    case TEXT:
+        qn_buffer_append_text(out, "\"");
+        qn_checkpoint_format(checkpoint, out);
+        qn_buffer_append_text(out, "\"");
+        break;
+    case DATE:
+        (void)qn_date_format((int32_t)(moment / QN_MICROS_PER_DAY - (moment % QN_MICROS_PER_DAY < 0)), text);
+        qn_buffer_append_text(out, text);
+        break;
+    case TIMESTAMP:
+    case INSTANT:
+        (void)qn_timestamp_format(moment, text);
+        text[strcspn(text, " ")] = 'T';
+        qn_buffer_printf(out, "%s%s", text, column->timezone[0] != '\0' ? "Z" : "");
+        break;
+    default:
+        qn_buffer_append_text(out, is_integer(column->id) || is_decimal(column->id) ? "0" : "0.0");
+        break;
+    }
+}
+
 void qn_checkpoint_bind(const struct qn_checkpoint *checkpoint, struct qn_value *out)
 {
     *out = (struct qn_value){ .kind = QN_VALUE_NULL };

@@ -44,6 +44,16 @@ enum qn_status qn_checkpoint_copy(struct qn_checkpoint *to, const struct qn_chec
 enum qn_status qn_checkpoint_type(const struct qn_reader *column, struct qn_type *type_out,
                                   enum qn_checkpoint_kind *kind_out, struct qn_error *err) QN_MUST_CHECK;
 
+/* Whether a database compares a value exactly with a column of this type: numbers with numbers, otherwise like with like,
+ * where a date, a timestamp and an instant are three things. */
+bool qn_checkpoint_suits(const struct qn_checkpoint *checkpoint, const struct qn_type *column);
+
+/* "a date", "a timestamp with an offset", ... */
+const char *qn_checkpoint_noun(const struct qn_type *type);
+
+/* The literal of a task file that says the same for a column of this type, or a low one where nothing does. */
+void qn_checkpoint_literal(const struct qn_checkpoint *checkpoint, const struct qn_type *column, struct qn_buffer *out);
+
 /* From and to the form that is stored. The text of a value is exact: parsing it gives the same value. */
 enum qn_status qn_checkpoint_parse(const char *type, const char *text, size_t size, struct qn_checkpoint *out,
                                    struct qn_error *err) QN_MUST_CHECK;

@@ -199,6 +199,27 @@ static enum qn_status find_column(const struct qn_run *run, int64_t *out, struct
     return QN_ERR_CONFIG;
 }
 
+/* A database that compares the unlike, as SQLite does with texts and numbers, finds too little and says nothing. */
+static enum qn_status check_initial(const struct qn_run *run, struct qn_error *err)
+{
+    const struct qn_checkpoint *initial = &run->start;
+    const struct qn_type *type = &run->feed.watch.last.type;
+    if (initial->kind == QN_CHECKPOINT_NONE || qn_checkpoint_suits(initial, type)) {
+        return QN_OK;
+    }
+    char name[QN_TYPE_MAX_FORMAT];
+    qn_type_to_text(&run->feed.watch.column.type, name);
+    qn_auto_buffer literal = QN_BUFFER_INIT;
+    qn_checkpoint_literal(initial, type, &literal);
+    QN_TRY(qn_buffer_check(&literal, "a literal", err));
+    (void)qn_error_set(err, QN_ERR_CONFIG,
+                       "checkpoint.initial is %s, but checkpoint.column \"%s\" is of type %s: they are not compared "
+                       "exactly",
+                       qn_checkpoint_noun(&initial->type), run->task->checkpoint.column, name);
+    qn_error_hint(err, "write %s: initial = %s", qn_checkpoint_noun(type), qn_buffer_text(&literal));
+    return QN_ERR_CONFIG;
+}
+
 static enum qn_status watch_checkpoint(struct qn_run *run, struct qn_error *err)
 {
     const struct qn_task *task = run->task;
@@ -214,9 +235,9 @@ static enum qn_status watch_checkpoint(struct qn_run *run, struct qn_error *err)
     run->feed.every_rows = task->checkpoint.every_rows;
     watch->ordered = task->checkpoint.every_rows > 0;
     if (!run->stored.exists || run->options.full) {
-        return QN_OK;
+        return check_initial(run, err);
     }
-    if (run->stored.value.kind != watch->kind) {
+    if (run->stored.value.kind != watch->kind || !qn_checkpoint_suits(&run->stored.value, &watch->last.type)) {
         char was[QN_TYPE_MAX_FORMAT];
         char is[QN_TYPE_MAX_FORMAT];
         qn_type_to_text(&run->stored.value.type, was);

@@ -242,30 +242,130 @@ def test_a_checkpoint_of_every_type_is_kept_exactly(
         assert_frame_equal(db.execute("select c, n from t order by n"), frame)
 
 
+DATE = datetime.date(2024, 1, 1)
+TIME = datetime.datetime(2024, 1, 1)
+INSTANT = datetime.datetime(2024, 1, 1, tzinfo=datetime.UTC)
+UNLIKE: list[tuple[str, str, Any, str, str]] = [
+    ("DATE", "2024-01-01", TIME, "a timestamp", "write a date: initial = 2024-01-01"),
+    ("DATE", "2024-01-01", INSTANT, "a timestamp with an offset", "write a date: initial = 2024-01-01"),
+    ("DATE", "2024-01-01", "abc", "a text", "write a date: initial = 0001-01-01"),
+    ("DATE", "2024-01-01", 0, "an integer", "write a date: initial = 0001-01-01"),
+    ("TIMESTAMP", "2024-01-01 00:00:00", INSTANT, "a timestamp with an offset",
+     "write a timestamp: initial = 2024-01-01T00:00:00"),
+    ("TIMESTAMP", "2024-01-01 00:00:00", DATE, "a date", "write a timestamp: initial = 2024-01-01T00:00:00"),
+    ("TIMESTAMP", "2024-01-01 00:00:00", "2024-01-01 00:00:00", "a text",
+     "write a timestamp: initial = 2024-01-01T00:00:00"),
+    ("TIMESTAMPTZ", "2024-01-01 00:00:00+00:00", TIME, "a timestamp",
+     "write a timestamp with an offset: initial = 2024-01-01T00:00:00Z"),
+    ("TEXT", "b", DATE, "a date", 'write a text: initial = "2024-01-01"'),
+    ("TEXT", "b", 7, "an integer", 'write a text: initial = "7"'),
+    ("INTEGER", "7", "abc", "a text", "write an integer: initial = 0"),
+    ("INTEGER", "7", 1e17, "a float", "write an integer: initial = 0"),
+    ("REAL", "7", 2**53 + 1, "an integer", "write a float: initial = 0.0"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("source_rows", [0, 3])
+@pytest.mark.parametrize("mode", ["query", "table"])
+@pytest.mark.parametrize(("kind", "value", "initial", "noun", "hint"), UNLIKE)
+def test_an_initial_unlike_its_column_is_refused(
+    kind: str, value: str, initial: Any, noun: str, hint: str, mode: str, source_rows: int, tmp_path: Path
+) -> None:
+    """SQLite would compare them as texts, and find too little or nothing."""
+    source = sqlite(tmp_path / "a.db")
+    with qn.connect(source) as db:
+        db.execute(f"create table s (c {kind})")
+        for _ in range(source_rows):
+            db.execute("insert into s values (?)", [value])
+    query = {"query": "select * from s where c >= :checkpoint order by c"}
+    plan = plan_of(
+        source,
+        sqlite(tmp_path / "b.db"),
+        source={"connection": "a", "_whole": True} | (query if mode == "query" else {"table": "s"}),
+        checkpoint={"column": "c", "initial": initial},
+    )
+    with pytest.raises(
+        qn.ConfigurationError, match=f'checkpoint.initial is {noun}, but checkpoint.column "c"'
+    ) as caught:
+        qn.Task(plan).run()
+    assert caught.value.hint == hint
+    assert rows_of(sqlite(tmp_path / "b.db"), "select name from sqlite_schema") == []
+
+
+LIKE: list[tuple[str, Any, Any]] = [
+    ("DATE", "2024-01-01", DATE),
+    ("TIMESTAMP", "2024-01-01 00:00:00", TIME),
+    ("TIMESTAMPTZ", "2024-01-01 00:00:00+00:00", INSTANT),
+    ("INTEGER", 7, 7),
+    ("INTEGER", 7, 6.5),
+    ("REAL", 7.5, 7),
+    ("TEXT", "a", "a"),
+]
+
+
+@pytest.mark.parametrize(("kind", "value", "initial"), LIKE)
+def test_an_initial_like_its_column_finds_every_row(kind: str, value: Any, initial: Any, tmp_path: Path) -> None:
+    source = sqlite(tmp_path / "a.db")
+    with qn.connect(source) as db:
+        db.execute(f"create table s (c {kind})")
+        db.execute("insert into s values (?)", [value])
+    plan = plan_of(
+        source,
+        sqlite(tmp_path / "b.db"),
+        source={"connection": "a", "query": "select * from s where c >= :checkpoint order by c", "_whole": True},
+        checkpoint={"column": "c", "initial": initial},
+    )
+    assert qn.Task(plan).run().rows == 1
+
+
+def test_a_checkpoint_of_a_column_that_became_another_is_refused(tmp_path: Path) -> None:
+    source = sqlite(tmp_path / "a.db")
+    plan = plan_of(
+        source,
+        sqlite(tmp_path / "b.db"),
+        source={"connection": "a", "table": "s", "_whole": True},
+        checkpoint={"column": "c", "initial": DATE},
+    )
+    with qn.connect(source) as db:
+        db.execute("create table s (c date)")
+        db.execute("insert into s values ('2024-02-01')")
+        assert qn.Task(plan).run().rows == 1
+        db.execute("drop table s")
+        db.execute("create table s (c timestamp)")
+        db.execute("insert into s values ('2024-02-01 10:00:00')")
+        with pytest.raises(qn.ConfigurationError, match="is now of type Timestamp"):
+            qn.Task(plan).run()
+
+
 STORED = {
-    "T between": ("TIMESTAMP", "'2013-12-30T10:00:00'", "'2013-12-31T10:00:00'", "Utf8"),
-    "as SQLAlchemy writes it": ("DATETIME", "'2013-12-30 10:00:00.000000'", "'2013-12-31 10:00:00.000000'", "Utf8"),
-    "with Z": ("TIMESTAMPTZ", "'2013-12-30 10:00:00Z'", "'2013-12-31 10:00:00Z'", "Utf8"),
-}
+    "T between": ("TIMESTAMP", TIME.replace(year=1900), "'2013-12-30T10:00:00'", "'2013-12-31T10:00:00'"),
+    "as SQLAlchemy writes it": (
+        "DATETIME", TIME.replace(year=1900), "'2013-12-30 10:00:00.000000'", "'2013-12-31 10:00:00.000000'"
+    ),
+    "with Z": ("TIMESTAMPTZ", INSTANT.replace(year=1900), "'2013-12-30 10:00:00Z'", "'2013-12-31 10:00:00Z'"),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("case", STORED)
 def test_dates_that_sqlite_would_compare_otherwise_are_refused(case: str, tmp_path: Path) -> None:
-    kind, first, second, way_out = STORED[case]
+    kind, initial, first, second = STORED[case]
     source = sqlite(tmp_path / "a.db")
     plan = plan_of(
         source,
         sqlite(tmp_path / "b.db"),
         source={"connection": "a", "query": "select * from s where c > :checkpoint order by c", "_whole": True},
-        checkpoint={"column": "c", "initial": datetime.datetime(1900, 1, 1)},
+        checkpoint={"column": "c", "initial": initial},
     )
     with qn.connect(source) as db:
         db.execute(f"create table s (c {kind})")
         db.execute(f"insert into s values ({first})")
         with pytest.raises(qn.DataError, match="SQLite compares what is stored") as caught:
             qn.Task(plan).run()
-        assert caught.value.hint == f'read the column as it is stored: [source] types = {{ c = "{way_out}" }}'
-        plan["source"]["types"] = {"c": way_out}
+        assert caught.value.hint == 'read the column as it is stored: [source] types = { c = "Utf8" }'
+        plan["source"]["types"] = {"c": "Utf8"}
+        with pytest.raises(qn.ConfigurationError, match="but checkpoint.column .* is of type Utf8"):
+            qn.Task(plan).run()
+        plan["checkpoint"]["initial"] = "1900-01-01"
         assert qn.Task(plan).run().rows == 1
         assert qn.Task(plan).run().rows == 0
         db.execute(f"insert into s values ({second})")
