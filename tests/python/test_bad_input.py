@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import sqlite3
+import subprocess
+import sys
+import tempfile
 import threading
 from pathlib import Path
 
@@ -12,7 +15,7 @@ import polars as pl
 import pytest
 
 import qanat as qn
-from postgres_server import PostgresServer
+from postgres_server import PostgresServer, unprivileged_user
 
 pytestmark = pytest.mark.trace("D11")
 
@@ -101,6 +104,48 @@ def test_read_only_file(tmp_path: Path) -> None:
             connection.insert("t", {"i": [1]})
         assert caught.value.sqlstate == "25006"
         assert connection.execute("select count(*) as n from t").item() == 0
+
+
+AS_SOMEONE_ELSE = """
+import os, pwd, sys
+import polars, qanat as qn
+
+with qn.connect("sqlite://:memory:") as db:  # whatever is imported late is imported now: it may not be readable then
+    db.insert("t", {"i": [1]}, mode="create")
+    db.execute("select * from t")
+if sys.argv[2]:
+    user = pwd.getpwnam(sys.argv[2])
+    os.setgroups([])
+    os.setgid(user.pw_gid)
+    os.setuid(user.pw_uid)
+assert os.access(sys.argv[1], os.R_OK), f"{sys.argv[1]} cannot be read by uid {os.getuid()}"
+assert not os.access(sys.argv[1], os.W_OK)
+with qn.connect(f"sqlite:///{sys.argv[1]}") as db:
+    try:
+        db.insert("t", {"i": [1]})
+    except qn.QueryExecutionError as error:
+        print(type(error).__name__, error.sqlstate, os.path.basename(sys.argv[1]) in str(error))
+    print(db.execute("select count(*) as n from t").item())
+"""
+
+
+def test_a_file_that_may_only_be_read() -> None:
+    """Read-only by its permissions alone. Root may write everything: as root, the process becomes someone else first."""
+    with tempfile.TemporaryDirectory() as folder:  # not tmp_path, which only its owner may enter
+        os.chmod(folder, 0o755)
+        file = Path(folder, "fixed.db")
+        with sqlite3.connect(file) as made:
+            made.execute("create table t (i integer)")
+        made.close()
+        file.chmod(0o444)
+        done = subprocess.run(
+            [sys.executable, "-c", AS_SOMEONE_ELSE, str(file), unprivileged_user() or ""],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == ["QueryExecutionError 25006 True", "0"]
 
 
 # ---- values that do not fit ----

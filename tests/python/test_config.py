@@ -5,8 +5,11 @@ from __future__ import annotations
 import copy
 import pickle
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 import qanat as qn
 
@@ -191,3 +194,75 @@ def test_no_error_shows_the_password(tmp_path: Path) -> None:
     with pytest.raises(qn.ConfigurationError) as caught:
         qn.load_config(file)
     assert "hunter2" not in str(caught.value) + repr(caught.value)
+
+
+# ---- files of any kind ----
+
+SAMPLE = """\
+[connections.a]
+type = "postgres"
+host = "h"
+port = 5432
+password = "${HOME}"
+read_only = true
+
+[connections."b c"]
+uri = "sqlite:///x.db?timeout=1.5"
+"""
+_words = st.sampled_from(
+    ["connections", "type", "uri", "host", "port", "path", "password", "sqlite", "postgres", "sqlite:///x", "${HOME}"]
+)
+_texts = _words | st.sampled_from(["${", "${}", "${NO_SUCH_NAME}", "postgresql://u:p@h/d", "://"]) | st.text(max_size=6)
+_values = st.recursive(
+    _texts | st.integers() | st.floats() | st.booleans() | st.dates() | st.datetimes(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_texts, inner, max_size=3),
+    max_leaves=8,
+)
+
+
+def toml(value: Any) -> str:
+    """Any value as TOML."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return '"' + "".join(f"\\U{ord(c):08X}" for c in value) + '"'
+    if isinstance(value, list):
+        return "[" + ", ".join(map(toml, value)) + "]"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{toml(key)} = {toml(item)}" for key, item in value.items()) + "}"
+    return value.isoformat() if hasattr(value, "isoformat") else repr(value)
+
+
+def load_any(file: Path, text: bytes) -> None:
+    file.write_bytes(text)
+    try:
+        configs = qn.load_config(file)
+    except qn.ConfigurationError as error:
+        assert str(error)
+    else:
+        assert configs
+        assert all(isinstance(name, str) for name in configs)
+        assert all(isinstance(config, qn.DatabaseConfig) for config in configs.values())
+
+
+@given(tables=st.dictionaries(_texts, st.dictionaries(_texts, _values, max_size=4) | _values, max_size=3))
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_document_is_configurations_or_an_error(tables: dict[str, Any], tmp_path: Path) -> None:
+    load_any(tmp_path / "any.toml", f"connections = {toml(tables)}\n".encode("utf-8", "surrogatepass"))
+
+
+@given(data=st.data())
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_change_of_a_file_is_configurations_or_an_error(data: st.DataObject, tmp_path: Path) -> None:
+    text = SAMPLE.encode()
+    for _ in range(data.draw(st.integers(1, 4))):
+        at, cut = data.draw(st.integers(0, len(text))), data.draw(st.integers(0, 6))
+        put = data.draw(st.one_of(st.binary(max_size=4), st.sampled_from([b"[", b'"', b"=", b"${", b"}", b"\n"])))
+        text = text[:at] + put + text[at + cut :]
+    load_any(tmp_path / "changed.toml", text)
+
+
+@given(text=st.binary(max_size=40) | st.text(max_size=40).map(str.encode))
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_bytes_are_configurations_or_an_error(text: bytes, tmp_path: Path) -> None:
+    load_any(tmp_path / "bytes.toml", text)

@@ -172,7 +172,7 @@ class Watcher(threading.Thread):
 
     def __init__(self, uri: str) -> None:
         super().__init__(daemon=True)
-        self.uri = uri
+        self.db = qn.connect(uri, timeout=0.01)  # before anything is written: opening a file may find it locked, too
         self.seen: list[tuple[int, int, int]] = []  # rows, and the lowest and highest number of their writer
         self.tries = 0
         self.changed = threading.Condition()
@@ -181,19 +181,19 @@ class Watcher(threading.Thread):
 
     def run(self) -> None:
         try:
-            with qn.connect(self.uri, timeout=0.01) as db:
-                while not self.stop:
-                    self.look(db)
+            while not self.stop:
+                self.look()
         except BaseException as error:
             self.raised = error
         finally:
+            self.db.close()
             with self.changed:
                 self.stop = True
                 self.changed.notify_all()
 
-    def look(self, db: qn.Connection) -> None:
+    def look(self) -> None:
         try:
-            row = db.execute("select count(*) as n, min(a) as low, max(a) as high from t").row(0)
+            row = self.db.execute("select count(*) as n, min(a) as low, max(a) as high from t").row(0)
         except qn.QanatError as error:
             assert error.sqlstate == "55P03", error  # locked: SQLite, while a commit is written
         else:

