@@ -13,8 +13,9 @@
 #include "base/calendar.h"
 #include "base/utf8.h"
 
-#define FIRST_ROWS 128
-#define HEADER     5 /* type and length of a message */
+#define FIRST_ROWS 64
+#define QUICK_ROWS 65536 /* room grows fourfold up to here, then twofold */
+#define HEADER     5     /* type and length of a message */
 
 /* ---- room ---- */
 
@@ -44,7 +45,7 @@ enum qn_status qn_pg_rows_reserve(struct qn_pg_rows *rows, int64_t n, struct qn_
 
 static enum qn_status grow(struct qn_pg_rows *rows, int64_t limit, struct qn_error *err)
 {
-    int64_t more = rows->row < FIRST_ROWS ? FIRST_ROWS : rows->row;
+    int64_t more = rows->row < FIRST_ROWS ? FIRST_ROWS : rows->row < QUICK_ROWS ? 3 * rows->row : rows->row;
     more = more > limit - rows->row ? limit - rows->row : more;
     return qn_pg_rows_reserve(rows, more, err);
 }

@@ -35,8 +35,20 @@ struct qn_pg_rows {
     struct qn_buffer scratch;
 };
 
-/* Choose decoders and make the schema. `pg` is asked for the names of types (cached). */
-enum qn_status qn_pg_rows_init(struct qn_pg_rows *rows, struct qn_pg *pg, const struct qn_pg_description *description,
+/* What was chosen for a statement's result the last time, with the options that it depends on. */
+struct qn_pg_plan {
+    enum qn_numeric numeric;
+    enum qn_policy numeric_special, infinity;
+    bool whole;
+    int32_t n_columns;
+    struct qn_pg_column *columns;
+    struct qn_batch batch;     /* never filled: the columns of others are made like these */
+    struct ArrowSchema schema; /* frozen */
+};
+
+/* Choose decoders and make the schema. `pg` is asked for the names of types (cached). What was chosen is kept with the
+ * statement, for the next time with the same options. */
+enum qn_status qn_pg_rows_init(struct qn_pg_rows *rows, struct qn_pg *pg, struct qn_pg_prepared *prepared,
                                const struct qn_query_options *options, struct qn_error *err) QN_MUST_CHECK;
 void qn_pg_rows_dispose(struct qn_pg_rows *rows);
 

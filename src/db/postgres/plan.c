@@ -243,21 +243,98 @@ static enum qn_status plan_column(struct qn_pg_rows *rows, struct qn_pg *pg, con
     return qn_schema_metadata_set(rows->schema.children[i], QN_KEY_SQL_TYPE, sql_type, err);
 }
 
-enum qn_status qn_pg_rows_init(struct qn_pg_rows *rows, struct qn_pg *pg, const struct qn_pg_description *description,
-                               const struct qn_query_options *options, struct qn_error *err)
+static enum qn_status choose_all(struct qn_pg_rows *rows, struct qn_pg *pg, const struct qn_pg_description *description,
+                                 const struct qn_query_options *options, struct qn_error *err)
 {
-    *rows = (struct qn_pg_rows){ .numeric_special = options->numeric_special, .infinity = options->infinity };
     QN_TRY(check_overrides(description, options, err));
     QN_TRY(learn_names(pg, description, err));
     QN_TRY(qn_schema_struct(&rows->schema, description->n_fields, err));
     rows->columns = qn_calloc((size_t)description->n_fields + 1, sizeof *rows->columns);
-    enum qn_status status = rows->columns == NULL ? qn__no_memory(err) : QN_OK;
-    rows->n_columns = description->n_fields;
-    for (int32_t i = 0; i < rows->n_columns && status == QN_OK; i++) {
-        status = plan_column(rows, pg, &description->fields[i], i, options, err);
+    if (rows->columns == NULL) {
+        return qn__no_memory(err);
     }
-    if (status == QN_OK) {
-        status = qn_batch_init(&rows->batch, &rows->schema, err);
+    rows->n_columns = description->n_fields;
+    for (int32_t i = 0; i < rows->n_columns; i++) {
+        QN_TRY(plan_column(rows, pg, &description->fields[i], i, options, err));
+    }
+    return qn_batch_init(&rows->batch, &rows->schema, err);
+}
+
+/* ---- the plan of the last time ---- */
+
+void qn_pg_plan_free(struct qn_pg_plan *plan)
+{
+    if (plan != NULL) {
+        qn_batch_dispose(&plan->batch);
+        qn_schema_release(&plan->schema);
+        qn_free(plan->columns);
+        qn_free(plan);
+    }
+}
+
+static bool plan_serves(const struct qn_pg_plan *plan, const struct qn_query_options *options)
+{
+    return plan != NULL && options->n_types == 0 && plan->numeric == options->numeric &&
+           plan->numeric_special == options->numeric_special && plan->infinity == options->infinity &&
+           plan->whole == (options->result_mode == QN_RESULT_WHOLE);
+}
+
+/* The names of columns are texts of the schema, which all copies of it share. */
+static enum qn_status copy_plan(struct qn_pg_rows *rows, const struct qn_pg_plan *plan, struct qn_error *err)
+{
+    size_t size = ((size_t)plan->n_columns + 1) * sizeof *rows->columns;
+    QN_TRY(qn_schema_share(&plan->schema, &rows->schema, err));
+    rows->columns = qn_malloc(size);
+    if (rows->columns == NULL) {
+        return qn__no_memory(err);
+    }
+    memcpy(rows->columns, plan->columns, size);
+    rows->n_columns = plan->n_columns;
+    QN_TRY(qn_batch_like(&plan->batch, &rows->batch, err));
+    for (int32_t i = 0; i < rows->n_columns; i++) {
+        rows->columns[i].name = rows->batch.columns[i].name = (char *)(uintptr_t)rows->schema.children[i]->name;
+    }
+    return QN_OK;
+}
+
+/* Make a plan of what was chosen, and rows->schema one that shares its texts. */
+static enum qn_status keep_plan(struct qn_pg_rows *rows, struct qn_pg_prepared *prepared,
+                                const struct qn_query_options *options, struct qn_error *err)
+{
+    QN_TRY(qn_schema_freeze(&rows->schema, err));
+    struct qn_pg_plan *plan = qn_calloc(1, sizeof *plan);
+    if (plan == NULL) {
+        return qn__no_memory(err);
+    }
+    *plan = (struct qn_pg_plan){ .numeric = options->numeric,
+                                 .numeric_special = options->numeric_special,
+                                 .infinity = options->infinity,
+                                 .whole = options->result_mode == QN_RESULT_WHOLE,
+                                 .n_columns = rows->n_columns,
+                                 .columns = rows->columns,
+                                 .batch = rows->batch };
+    plan->schema = rows->schema;
+    rows->columns = NULL;
+    rows->batch = (struct qn_batch){ 0 };
+    rows->schema.release = NULL;
+    rows->n_columns = 0;
+    qn_pg_plan_free(prepared->plan);
+    prepared->plan = plan;
+    return copy_plan(rows, plan, err);
+}
+
+enum qn_status qn_pg_rows_init(struct qn_pg_rows *rows, struct qn_pg *pg, struct qn_pg_prepared *prepared,
+                               const struct qn_query_options *options, struct qn_error *err)
+{
+    enum qn_status status;
+    *rows = (struct qn_pg_rows){ .numeric_special = options->numeric_special, .infinity = options->infinity };
+    if (plan_serves(prepared->plan, options)) {
+        status = copy_plan(rows, prepared->plan, err);
+    } else {
+        status = choose_all(rows, pg, &prepared->description, options, err);
+        if (status == QN_OK && !rows->by_values && options->n_types == 0) {
+            status = keep_plan(rows, prepared, options, err);
+        }
     }
     for (int32_t i = 0; i < rows->n_columns && status == QN_OK; i++) {
         rows->columns[i].column = &rows->batch.columns[i];
@@ -279,6 +356,9 @@ void qn_pg_rows_dispose(struct qn_pg_rows *rows)
 
 enum qn_status qn_pg_rows_schema(const struct qn_pg_rows *rows, struct ArrowSchema *out, struct qn_error *err)
 {
+    if (!rows->by_values) {
+        return qn_schema_share(&rows->schema, out, err);
+    }
     qn_auto_schema copy = { 0 };
     QN_TRY(qn_schema_copy(&rows->schema, &copy, err));
     for (int32_t i = 0; i < rows->n_columns; i++) {

@@ -73,6 +73,7 @@
 
 struct qn_pg;
 struct qn_pg_prepared;
+struct qn_pg_plan;
 
 /* How bytes reach the server: plain, TLS, or (tests, fuzzing) memory. Each call does what it can at once. */
 enum qn_pg_io { QN_PG_IO_DONE, QN_PG_IO_WANT_READ, QN_PG_IO_WANT_WRITE, QN_PG_IO_END, QN_PG_IO_ERROR };
@@ -251,7 +252,9 @@ struct qn_pg_prepared {
     char *key; /* SQL text, a NUL, one byte per parameter kind */
     size_t key_size;
     struct qn_pg_description description;
+    struct qn_pg_plan *plan; /* of its last result (plan.c); or NULL */
 };
+void qn_pg_plan_free(struct qn_pg_plan *plan); /* NULL is allowed */
 /* `params` may be NULL; the kinds of its fields guide the types of the parameters that the server cannot tell. */
 enum qn_status qn_pg_prepare(struct qn_pg *pg, const char *sql, size_t sql_size, const struct ArrowSchema *params,
                              struct qn_pg_prepared **out, struct qn_error *err) QN_MUST_CHECK;

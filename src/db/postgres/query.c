@@ -380,7 +380,7 @@ static enum qn_status cursor_start(struct cursor *cursor, const struct qn_statem
     cursor->whole = options->result_mode == QN_RESULT_WHOLE;
     cursor->batch_rows = cursor->whole ? WHOLE_ROWS : limit_or(options->batch_rows, BATCH_ROWS);
     cursor->batch_bytes = cursor->whole ? WHOLE_BYTES : limit_or(options->batch_bytes, BATCH_BYTES);
-    QN_TRY(qn_pg_rows_init(&cursor->rows, pg, &prepared->description, options, err));
+    QN_TRY(qn_pg_rows_init(&cursor->rows, pg, prepared, options, err));
     QN_TRY(collect(pg, prepared, &cursor->rows, statement, err));
     enum qn_status status = qn_pg_flush(pg, err);
     if (status == QN_OK) {
@@ -431,7 +431,8 @@ enum qn_status qn_pg_query(void *connection, const struct qn_statement *statemen
                            struct qn_error *err)
 {
     struct qn_pg *pg = connection;
-    struct qn_error failure = QN_ERROR_INIT;
+    struct qn_error failure;
+    qn_error_clear(&failure);
     QN_LOG(QN_LOG_DEBUG, "postgres", "%s", statement->sql);
     __atomic_store_n(&pg->cancel_asked, 0, __ATOMIC_RELEASE);
     pg->deadline = qn_deadline_after_ms(statement->options->statement_timeout_ms);

@@ -170,6 +170,7 @@ enum qn_status qn_pg_describe(struct qn_pg *pg, const char *sql, struct qn_pg_de
 
 static void prepared_free(struct qn_pg_prepared *prepared)
 {
+    qn_pg_plan_free(prepared->plan);
     qn_pg_description_dispose(&prepared->description);
     qn_free(prepared->key);
     qn_free(prepared);
@@ -263,7 +264,8 @@ static bool types_to_declare(const struct ArrowSchema *params, const struct qn_p
 static enum qn_status prepare_new(struct qn_pg *pg, const char *sql, size_t sql_size, const struct ArrowSchema *params,
                                   struct qn_pg_prepared *prepared, struct qn_error *err)
 {
-    struct qn_error first = QN_ERROR_INIT;
+    struct qn_error first;
+    qn_error_clear(&first);
     enum qn_status status =
         parse_and_describe(pg, prepared->name, sql, sql_size, NULL, 0, &prepared->description, &first);
     /* indeterminate_datatype, ambiguous_function */

@@ -67,6 +67,52 @@ static void schema_metadata__is_added_replaced_and_copied(void **state)
     assert_false(qn_schema_metadata_get(copy.children[0], "other", &value, &size));
 }
 
+/* The copies of a frozen schema live on their own, and so do children that a consumer has moved out. */
+static void schema_share__outlives_what_it_shares_with(void **state)
+{
+    (void)state;
+    struct ArrowSchema schema = { 0 }, first = { 0 }, second = { 0 };
+    make_schema(&schema, 3, "id", "l", "tags", "+l", "", "tsu:UTC");
+    struct qn_type text = qn_type_of(QN_TYPE_STRING_VIEW);
+    ok(qn_schema_children(schema.children[1], 1, &error));
+    ok(qn_schema_set(schema.children[1], 0, "item", &text, &error));
+    ok(qn_schema_metadata_set(schema.children[0], QN_KEY_SQL_TYPE, "bigint", &error));
+    ok(qn_schema_freeze(&schema, &error));
+    ok(qn_schema_share(&schema, &first, &error));
+    assert_ptr_equal(first.children[1]->name, schema.children[1]->name);
+    qn_schema_release(&schema);
+    ok(qn_schema_share(&first, &second, &error));
+    struct ArrowSchema moved = *first.children[1];
+    first.children[1]->release = NULL;
+    qn_schema_release(&first);
+    assert_string_equal(moved.name, "tags");
+    assert_string_equal(moved.children[0]->format, "vu");
+    qn_schema_release(&moved);
+    assert_string_equal(second.format, "+s");
+    assert_int_equal(second.n_children, 3);
+    assert_true(second.children[0]->flags & ARROW_FLAG_NULLABLE);
+    const char *value = NULL;
+    size_t size = 0;
+    assert_true(qn_schema_metadata_get(second.children[0], QN_KEY_SQL_TYPE, &value, &size));
+    assert_int_equal(size, 6);
+    assert_memory_equal(value, "bigint", 6);
+    assert_string_equal(second.children[1]->children[0]->name, "item");
+    assert_string_equal(second.children[2]->format, "tsu:UTC");
+    qn_schema_release(&second);
+}
+
+static void schema_share__of_one_that_is_not_frozen_may_be_changed(void **state)
+{
+    (void)state;
+    qn_auto_schema schema = { 0 }, copy = { 0 };
+    make_schema(&schema, 1, "a", "l");
+    ok(qn_schema_share(&schema, &copy, &error));
+    struct qn_type text = qn_type_of(QN_TYPE_STRING_VIEW);
+    ok(qn_schema_set(&copy, 0, "b", &text, &error));
+    assert_string_equal(schema.children[0]->name, "a");
+    assert_string_equal(schema.children[0]->format, "l");
+}
+
 static void schema_find__tells_none_from_many(void **state)
 {
     (void)state;
@@ -137,6 +183,8 @@ int main(void)
         cmocka_unit_test(schema__nests),
         cmocka_unit_test(schema__of_zero_fields_is_allowed),
         cmocka_unit_test(schema_metadata__is_added_replaced_and_copied),
+        cmocka_unit_test(schema_share__outlives_what_it_shares_with),
+        cmocka_unit_test(schema_share__of_one_that_is_not_frozen_may_be_changed),
         cmocka_unit_test(schema_find__tells_none_from_many),
         cmocka_unit_test(schema_copy__refuses_what_is_malformed),
         cmocka_unit_test(schema_copy__has_a_limit_of_depth),

@@ -377,6 +377,32 @@ static void a_cached_statement__sees_a_changed_schema(void **state)
     expect(db, "select * from t", "a:l b:vu | 1 \"x\"");
 }
 
+/* As many columns as before, of other names and types. */
+static void a_cached_statement__sees_another_table_of_the_same_name(void **state)
+{
+    (void)state;
+    run(db, "create table t (a integer, b date)");
+    run(db, "insert into t values (1, '2020-01-02')");
+    expect(db, "select * from t", "a:l b:tdD | 1 \"2020-01-02\"");
+    run(db, "drop table t");
+    run(db, "create table t (c text, d)");
+    run(db, "insert into t values ('x', 2)");
+    expect(db, "select * from t", "c:vu d:l | \"x\" 2");
+}
+
+/* What the values of one run made of a column is nothing to the next run. */
+static void a_cached_statement__begins_with_the_declared_types(void **state)
+{
+    (void)state;
+    run(db, "create table t (a integer, b)");
+    run(db, "insert into t values ('text', 0.5)");
+    expect(db, "select * from t", "a:vu b:g | \"text\" 0.5");
+    run(db, "update t set a = 1, b = 2");
+    expect(db, "select * from t", "a:l b:l | 1 2");
+    run(db, "delete from t");
+    expect(db, "select * from t", "a:l b:n");
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, open_db, close_db)
 
 int main(void)
@@ -397,6 +423,8 @@ int main(void)
         CASE(overrides__convert_or_refuse),
         CASE(the_declared_type__is_in_the_metadata),
         CASE(a_cached_statement__sees_a_changed_schema),
+        CASE(a_cached_statement__sees_another_table_of_the_same_name),
+        CASE(a_cached_statement__begins_with_the_declared_types),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
