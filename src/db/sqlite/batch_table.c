@@ -160,52 +160,61 @@ static int value_failed(struct qn_sqlite_batch_table *rows, enum qn_status statu
     return stop(rows, status);
 }
 
-/* The three types that most columns have, where SQLite takes every value as it is; false leaves it to the encoder. */
-static inline bool give_plain(const struct qn_sqlite_encoder *encoder, int64_t row, sqlite3_context *context)
+/* A text in a view; false where it is not plain after all. */
+static bool give_view(const struct qn_reader *reader, int64_t row, sqlite3_context *context)
 {
-    const struct qn_reader *reader = encoder->reader;
-    const char *bytes;
-    size_t size;
-    double real;
-    int64_t number;
-    if (reader->dictionary != NULL || qn_reader_is_null(reader, row)) {
-        return false;
-    }
-    const uint8_t *at = reader->data + (size_t)(reader->offset + row) * 8;
-    switch (reader->type.id) {
-    case QN_TYPE_INT64:
-        memcpy(&number, at, sizeof number);
-        if (encoder->affinity == QN_SQLITE_AFFINITY_REAL) {
+    const uint8_t *at = reader->data + (size_t)(reader->offset + row) * sizeof(union qn_view);
+    uint64_t words[2];
+    memcpy(words, at, sizeof words);
+    const char *bytes = (const char *)at + 4;
+    size_t size = (uint32_t)words[0];
+    if (size <= QN_VIEW_INLINE) {
+        const uint64_t high = UINT64_C(0x8080808080808080);
+        bool ascii = ((words[0] >> 32 | words[1]) & high) == 0; /* all twelve bytes are */
+        if (!ascii && !qn_sqlite_text_valid(bytes, size)) {
             return false;
         }
-        sqlite3_result_int64(context, number);
+    } else if (!qn_reader_bytes(reader, row, &bytes, &size) || size > INT32_MAX || !qn_sqlite_text_valid(bytes, size)) {
+        return false;
+    }
+    sqlite3_result_text(context, bytes, (int)size, SQLITE_STATIC);
+    return true;
+}
+
+/* The three types that most columns have, where SQLite takes every value as it is; false leaves it to the encoder. */
+static inline __attribute__((always_inline)) bool give_plain(const struct qn_sqlite_encoder *encoder, int64_t row,
+                                                             sqlite3_context *context)
+{
+    const struct qn_reader *reader = encoder->reader;
+    int64_t at = reader->offset + row;
+    double real;
+    if (encoder->plain == QN_SQLITE_NOT_PLAIN) {
+        return false;
+    }
+    if (reader->validity != NULL && !((reader->validity[at >> 3] >> (at & 7)) & 1)) {
+        sqlite3_result_null(context);
         return true;
-    case QN_TYPE_FLOAT64:
-        memcpy(&real, at, sizeof real);
-        if (encoder->affinity == QN_SQLITE_AFFINITY_TEXT || real != real) {
+    }
+    switch (encoder->plain) {
+    case QN_SQLITE_PLAIN_INT64:
+        sqlite3_result_int64(context, qn_reader_at_int64(reader, row));
+        return true;
+    case QN_SQLITE_PLAIN_FLOAT64:
+        real = qn_reader_at_float64(reader, row);
+        if (real != real) {
             return false;
         }
         sqlite3_result_double(context, real);
         return true;
-    case QN_TYPE_STRING_VIEW:
-        if ((encoder->affinity != QN_SQLITE_AFFINITY_TEXT && encoder->affinity != QN_SQLITE_AFFINITY_BLOB) ||
-            !qn_reader_bytes(reader, row, &bytes, &size) || size > INT32_MAX || !qn_sqlite_text_valid(bytes, size)) {
-            return false;
-        }
-        sqlite3_result_text(context, bytes, (int)size, SQLITE_STATIC);
-        return true;
     default:
-        return false;
+        return give_view(reader, row, context);
     }
 }
 
-static int on_column(sqlite3_vtab_cursor *scan, sqlite3_context *context, int i)
+/* By the encoder. Apart from on_column, which is small without it. */
+static __attribute__((noinline)) int give_encoded(struct qn_sqlite_batch_table *rows, sqlite3_context *context, int i)
 {
-    struct qn_sqlite_batch_table *rows = ((struct scan *)scan)->rows;
     struct qn_sqlite_cell cell;
-    if (QN_LIKELY(give_plain(&rows->encoders[i], rows->at, context))) {
-        return SQLITE_OK;
-    }
     enum qn_status status = qn_sqlite_encode(&rows->encoders[i], rows->at, &cell, &rows->error);
     if (QN_UNLIKELY(status != QN_OK)) {
         return value_failed(rows, status, rows->encoders[i].name);
@@ -233,6 +242,15 @@ static int on_column(sqlite3_vtab_cursor *scan, sqlite3_context *context, int i)
         break;
     }
     return SQLITE_OK;
+}
+
+static int on_column(sqlite3_vtab_cursor *scan, sqlite3_context *context, int i)
+{
+    struct qn_sqlite_batch_table *rows = ((struct scan *)scan)->rows;
+    if (QN_LIKELY(give_plain(&rows->encoders[i], rows->at, context))) {
+        return SQLITE_OK;
+    }
+    return give_encoded(rows, context, i);
 }
 
 static const sqlite3_module module = {

@@ -17,12 +17,31 @@
 
 #define EXACT_DIGITS 15 /* any decimal of so many digits survives a double */
 
+static enum qn_sqlite_plain plain_kind(const struct qn_reader *reader, enum qn_sqlite_affinity affinity)
+{
+    if (reader->dictionary != NULL) {
+        return QN_SQLITE_NOT_PLAIN;
+    }
+    switch (reader->type.id) {
+    case QN_TYPE_INT64:
+        return affinity != QN_SQLITE_AFFINITY_REAL ? QN_SQLITE_PLAIN_INT64 : QN_SQLITE_NOT_PLAIN;
+    case QN_TYPE_FLOAT64:
+        return affinity != QN_SQLITE_AFFINITY_TEXT ? QN_SQLITE_PLAIN_FLOAT64 : QN_SQLITE_NOT_PLAIN;
+    case QN_TYPE_STRING_VIEW:
+        return affinity == QN_SQLITE_AFFINITY_TEXT || affinity == QN_SQLITE_AFFINITY_BLOB ? QN_SQLITE_PLAIN_TEXT
+                                                                                          : QN_SQLITE_NOT_PLAIN;
+    default:
+        return QN_SQLITE_NOT_PLAIN;
+    }
+}
+
 void qn_sqlite_encoder_init(struct qn_sqlite_encoder *self, const struct qn_reader *reader,
                             const struct ArrowSchema *field, enum qn_sqlite_affinity affinity)
 {
     const char *kind = NULL;
     size_t size = 0;
     *self = (struct qn_sqlite_encoder){ .reader = reader, .name = reader->name, .affinity = affinity };
+    self->plain = plain_kind(reader, affinity);
     self->is_uuid =
         qn_schema_metadata_get(field, QN_KEY_KIND, &kind, &size) && size == 4 && memcmp(kind, "uuid", 4) == 0;
 }

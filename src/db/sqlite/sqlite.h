@@ -236,11 +236,20 @@ struct qn_sqlite_cell {
     size_t size;
 };
 
+/* A column whose every value SQLite takes as it is stored (NaN and invalid text are left to the encoder). */
+enum qn_sqlite_plain {
+    QN_SQLITE_NOT_PLAIN,
+    QN_SQLITE_PLAIN_INT64,
+    QN_SQLITE_PLAIN_FLOAT64,
+    QN_SQLITE_PLAIN_TEXT /* views */
+};
+
 /* Encodes the values of one column. */
 struct qn_sqlite_encoder {
     const struct qn_reader *reader; /* borrowed, bound */
     const char *name;               /* borrowed */
     enum qn_sqlite_affinity affinity;
+    enum qn_sqlite_plain plain;
     bool is_uuid;
     char small[64];
     struct qn_buffer text;
