@@ -317,6 +317,9 @@ def _options(
     timeout: float | None,
     more: dict[str, int],
 ) -> dict[str, Any]:
+    policies_given = numeric is not None or numeric_special is not None or infinity is not None
+    if not policies_given and invalid_date is None and types is None and timeout is None:
+        return more
     options: dict[str, Any] = more
     given = (
         ("numeric", numeric),
