@@ -229,7 +229,10 @@ enum qn_status qn_connection_open_config(const struct qn_config *config, struct 
     QN_TRY(check_path(config, err));
     struct qn_connection *connection = NULL;
     QN_TRY(new_connection(driver, config, &connection, err));
-    enum qn_status status = driver->open(connection->config, &connection->handle, err);
+    enum qn_status status = qn_config_bool(connection->config, "read_only", false, &connection->read_only, err);
+    if (status == QN_OK) {
+        status = driver->open(connection->config, &connection->handle, err);
+    }
     if (status != QN_OK) {
         connection->handle = NULL;
         qn__connection_unref(connection);

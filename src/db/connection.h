@@ -41,7 +41,8 @@ struct qn_connection {
     const struct qn_driver *driver;
     void *handle; /* the driver's; NULL once closed */
     struct qn_config *config;
-    pid_t pid; /* of the process that opened it */
+    bool read_only; /* opened so */
+    pid_t pid;      /* of the process that opened it */
     atomic_int refs;
     atomic_int state;    /* enum qn_connection_state */
     atomic_bool closing; /* freed by its owner while another thread was in a call */

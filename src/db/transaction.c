@@ -30,11 +30,19 @@ static const char *isolation_name(enum qn_isolation isolation)
     return names[isolation];
 }
 
+/* On a connection that was opened to read only, every transaction is read-only: one that may write could take locks. */
+static const char *begin_sql(const struct qn_connection *connection, enum qn_isolation isolation)
+{
+    const struct qn_dialect *dialect = connection->driver->dialect;
+    const char *read_only = connection->read_only ? dialect->begin_read_only[isolation] : NULL;
+    return read_only != NULL ? read_only : dialect->begin[isolation];
+}
+
 static enum qn_status begin_outer(struct qn_connection *connection, enum qn_isolation isolation, bool read_only,
                                   struct qn_error *err)
 {
     const struct qn_dialect *dialect = connection->driver->dialect;
-    const char *sql = read_only ? dialect->begin_read_only[isolation] : dialect->begin[isolation];
+    const char *sql = read_only ? dialect->begin_read_only[isolation] : begin_sql(connection, isolation);
     if (sql == NULL) {
         return qn_error_set(err, QN_ERR_UNSUPPORTED, "%s has no %stransactions with the isolation \"%s\"",
                             dialect->name, read_only ? "read-only " : "", isolation_name(isolation));
@@ -140,10 +148,9 @@ enum qn_status qn_connection_rollback(struct qn_connection *connection, struct q
 enum qn_status qn__implicit_begin(struct qn_connection *connection, struct qn_implicit *implicit, struct qn_error *err)
 {
     implicit->savepoint = state_of(connection) != QN_TRANSACTION_NONE;
-    return qn__connection_run(connection,
-                              implicit->savepoint ? "savepoint " IMPLICIT_SAVEPOINT
-                                                  : connection->driver->dialect->begin[QN_ISOLATION_DEFAULT],
-                              err);
+    return qn__connection_run(
+        connection, implicit->savepoint ? "savepoint " IMPLICIT_SAVEPOINT : begin_sql(connection, QN_ISOLATION_DEFAULT),
+        err);
 }
 
 /* What failed is what the caller hears about: a rollback that fails as well leaves a lost or failed connection, which the

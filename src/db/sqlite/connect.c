@@ -64,6 +64,7 @@ static int on_busy(void *context, int count)
     struct qn_sqlite *self = context;
     if (count == 0) {
         self->busy_deadline = qn_clock_nanos() + self->busy_timeout_ms * 1000000;
+        QN_LOG(QN_LOG_DEBUG, "sqlite", "waiting for a lock of \"%s\"", self->path);
     }
     if (must_stop(self) || qn_clock_nanos() >= self->busy_deadline) {
         return 0;

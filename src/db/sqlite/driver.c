@@ -1,11 +1,15 @@
 /*
  * driver.c (sqlite): the driver's table of functions and the SQL of its dialect.
  *
- * SQLite is serialisable always, so every isolation level is "begin". A read-only transaction begins with a text of its
- * own that query.c knows: SQLite has no statement for it, but a switch that refuses writes.
+ * SQLite is serialisable always, so every isolation level begins alike. A transaction that may write takes the write lock
+ * at its beginning, where SQLite waits for it: one that has read cannot wait for the lock any more and would fail at once.
+ * A read-only transaction begins with a text of its own that query.c knows: SQLite has no statement for it, but a switch
+ * that refuses writes.
  */
 #include "db/driver_table.h"
 #include "db/sqlite/sqlite.h"
+
+#define BEGIN "begin immediate"
 
 /* The first SELECT of each union has no rows: it lends its declared types to the columns, which the table-valued pragmas do
  * not have. */
@@ -35,7 +39,7 @@ static const struct qn_dialect dialect = {
     .quote_close = '"',
     .bracket_quotes = true,
     .backtick_quotes = true,
-    .begin = { "begin", "begin", "begin", "begin" },
+    .begin = { BEGIN, BEGIN, BEGIN, BEGIN },
     .begin_read_only = { QN_SQLITE_BEGIN_READ_ONLY, QN_SQLITE_BEGIN_READ_ONLY, QN_SQLITE_BEGIN_READ_ONLY,
                          QN_SQLITE_BEGIN_READ_ONLY },
     .tables_sql = tables_sql,

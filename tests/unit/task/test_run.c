@@ -350,7 +350,8 @@ static void allocations__that_fail_lose_and_double_nothing(void **state)
 static int run_another(void *context, const struct qn_task_progress *progress)
 {
     struct qn_task **other = context;
-    if (*other != NULL && strcmp(progress->stage, "write") == 0) {
+    /* the checkpoint has been looked at, and the sink is not locked yet */
+    if (*other != NULL && strcmp(progress->stage, "read") == 0) {
         struct qn_task *task = *other;
         *other = NULL;
         assert_int_equal(run_fine(task).rows, 7);
