@@ -13,6 +13,7 @@
 #include "base/memory.h"
 
 #include <inttypes.h>
+#include <math.h>
 
 struct table {
     sqlite3_vtab base; /* first, as SQLite asks for */
@@ -201,7 +202,7 @@ static inline __attribute__((always_inline)) bool give_plain(const struct qn_sql
         return true;
     case QN_SQLITE_PLAIN_FLOAT64:
         real = qn_reader_at_float64(reader, row);
-        if (real != real) {
+        if (real != real || (real == 0 && signbit(real))) {
             return false;
         }
         sqlite3_result_double(context, real);

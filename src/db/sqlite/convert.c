@@ -8,6 +8,7 @@
 
 #include "base/calendar.h"
 #include "base/memory.h"
+#include "base/text.h"
 #include "base/utf8.h"
 
 #include <inttypes.h>
@@ -51,13 +52,33 @@ static bool value_text(sqlite3_value *value, const char **bytes, size_t *size)
     return *bytes != NULL;
 }
 
+/* A decimal, with spaces around it. */
+static bool parse_spaced(const char *bytes, size_t size, qn_int128 *out, int *scale_out)
+{
+    for (; size > 0 && qn_ascii_space(*bytes); size--) {
+        bytes++;
+    }
+    for (; size > 0 && qn_ascii_space(bytes[size - 1]); size--) {
+    }
+    return qn_decimal_parse(bytes, size, out, scale_out);
+}
+
 /* An integer out of an integer, a whole real or the text of an integer. */
 static bool to_int64(sqlite3_value *value, int64_t *out, const char **why)
 {
     *why = "is not a 64-bit integer";
     int kind = sqlite3_value_type(value);
-    if (kind == SQLITE_TEXT) {
-        kind = sqlite3_value_numeric_type(value);
+    if (kind == SQLITE_TEXT) { /* not by way of SQLite, which makes a rounded double of what has a point */
+        const char *bytes;
+        size_t size;
+        qn_int128 number, whole;
+        int scale;
+        if (!value_text(value, &bytes, &size) || !parse_spaced(bytes, size, &number, &scale) ||
+            !qn_decimal_rescale(number, scale, 0, &whole) || whole < INT64_MIN || whole > INT64_MAX) {
+            return false;
+        }
+        *out = (int64_t)whole;
+        return true;
     }
     if (kind == SQLITE_INTEGER) {
         *out = sqlite3_value_int64(value);
@@ -110,18 +131,24 @@ static bool put_integer(struct qn_column *column, sqlite3_value *value, const ch
 static bool put_float(struct qn_column *column, sqlite3_value *value, const char **why)
 {
     int kind = sqlite3_value_type(value);
-    if (kind == SQLITE_TEXT) {
-        kind = sqlite3_value_numeric_type(value);
-    }
-    if (kind != SQLITE_INTEGER && kind != SQLITE_FLOAT) {
+    double number = 0;
+    const char *bytes;
+    size_t size;
+    if (kind == SQLITE_BLOB ||
+        (kind == SQLITE_TEXT && (!value_text(value, &bytes, &size) || !qn_sqlite_looks_numeric(bytes, size)))) {
         *why = "is not a number";
         return false;
     }
-    if (kind == SQLITE_INTEGER && !qn_sqlite_exact_in_double(sqlite3_value_int64(value))) {
-        *why = "is not exact as a float";
+    *why = "is not exact as a float";
+    if (kind == SQLITE_TEXT) {
+        if (!qn_sqlite_text_to_double(bytes, size, &number)) {
+            return false;
+        }
+    } else if (kind == SQLITE_INTEGER && !qn_sqlite_exact_in_double(sqlite3_value_int64(value))) {
         return false;
+    } else {
+        number = sqlite3_value_double(value);
     }
-    double number = sqlite3_value_double(value);
     if (column->type.id == QN_TYPE_FLOAT64) {
         qn_column_put_float64(column, number);
         return true;

@@ -3,8 +3,9 @@
  *
  * What SQLite would change without a word is refused: NaN (it stores NULL), unsigned integers past 63 bits, and what the
  * affinity of the target column would convert to something else (text that looks like a number, decimals past 15 digits,
- * integers that a REAL column rounds, reals that a TEXT column would cut to 15 digits). Dates and times are ISO text,
- * durations microseconds, lists and structs JSON.
+ * integers that a REAL column rounds, the -0.0 that it stores as the integer 0, reals that a TEXT column would cut to 15
+ * digits). Digits become doubles here, never in SQLite, whose conversion of text is at times off by one bit. Dates and
+ * times are ISO text, durations microseconds, lists and structs JSON.
  */
 #include "db/sqlite/sqlite.h"
 
@@ -14,8 +15,6 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
-
-#define EXACT_DIGITS 15 /* any decimal of so many digits survives a double */
 
 static enum qn_sqlite_plain plain_kind(const struct qn_reader *reader, enum qn_sqlite_affinity affinity)
 {
@@ -99,6 +98,11 @@ static enum qn_status encode_real(struct qn_sqlite_encoder *self, double number,
         small_text(self, qn_sqlite_float_text(number, self->small), out);
         return QN_OK;
     }
+    if (self->affinity == QN_SQLITE_AFFINITY_REAL && number == 0 && signbit(number)) {
+        (void)refuse(self, "-0.0: SQLite would store 0.0", err);
+        qn_error_hint(err, "add 0.0 to the column, which makes -0.0 0.0, or keep it in a column declared BLOB");
+        return QN_ERR_DATA;
+    }
     out->kind = QN_SQLITE_CELL_REAL;
     out->real = number;
     return QN_OK;
@@ -117,52 +121,50 @@ static enum qn_status encode_decimal(struct qn_sqlite_encoder *self, int64_t row
         return QN_OK;
     }
     bool is_whole = qn_decimal_rescale(number, scale, 0, &whole);
-    int digits = qn_decimal_digits(number);
     if (is_whole && whole >= INT64_MIN && whole <= INT64_MAX &&
         (self->affinity != QN_SQLITE_AFFINITY_REAL || qn_sqlite_exact_in_double((int64_t)whole))) {
         out->kind = QN_SQLITE_CELL_INT;
         out->integer = (int64_t)whole;
         return QN_OK;
     }
-    for (qn_int128 left = number; left % 10 == 0 && digits > 1; left /= 10) {
-        digits--; /* zeros at the end are not significant */
-    }
-    if (digits > EXACT_DIGITS) {
+    if (!qn_sqlite_decimal_to_double(number, scale, &out->real)) {
         (void)refuse(self, "a decimal of more than 15 digits would become a rounded double in this column", err);
         qn_error_hint(err, "declare the column DECIMAL_TEXT(p, s) or TEXT, which keep every digit");
         return QN_ERR_DATA;
     }
-    /* SQLite turns the text into the double nearest to it, as it does with a literal */
-    small_text(self, qn_decimal_format(number, scale, self->small), out);
+    out->kind = QN_SQLITE_CELL_REAL;
     return QN_OK;
 }
 
 /* ---- text ---- */
 
-/* Text that a numeric column would turn into a number is only let through where the number prints as the same text. */
-static enum qn_status check_numeric_text(struct qn_sqlite_encoder *self, const char *bytes, size_t size,
-                                         struct qn_error *err)
+/* Text that a numeric column would turn into a number is only let through where the number prints as the same text, and
+ * as that number. False in *number_out: it stays text. */
+static enum qn_status encode_numeric_text(struct qn_sqlite_encoder *self, const char *bytes, size_t size,
+                                          struct qn_sqlite_cell *out, bool *number_out, struct qn_error *err)
 {
     char canonical[QN_DECIMAL_TEXT_SIZE] = "";
-    char copy[QN_SQLITE_FLOAT_TEXT] = "";
-    if (!qn_sqlite_looks_numeric(bytes, size)) {
+    qn_int128 value, whole;
+    int scale;
+    *number_out = qn_sqlite_looks_numeric(bytes, size);
+    if (!*number_out) {
         return QN_OK;
     }
-    if (size < sizeof copy) {
-        memcpy(copy, bytes, size);
-        if (memchr(copy, '.', size) == NULL && memchr(copy, 'e', size) == NULL) {
-            (void)snprintf(canonical, sizeof canonical, "%" PRId64, (int64_t)strtoll(copy, NULL, 10));
-        } else {
-            qn_int128 value;
-            int scale;
-            if (qn_decimal_parse(copy, size, &value, &scale) && qn_decimal_digits(value) <= EXACT_DIGITS &&
-                value % 10 != 0) {
-                (void)qn_decimal_format(value, scale, canonical);
-            }
+    if (qn_decimal_parse(bytes, size, &value, &scale) && scale >= 0 && scale <= QN_DECIMAL_MAX_DIGITS) {
+        size_t length = qn_decimal_format(value, scale, canonical);
+        bool same = length == size && memcmp(canonical, bytes, size) == 0;
+        bool fits_integer = value >= INT64_MIN && value <= INT64_MAX;
+        if (same && scale == 0 && fits_integer && self->affinity != QN_SQLITE_AFFINITY_REAL) {
+            out->kind = QN_SQLITE_CELL_INT;
+            out->integer = (int64_t)value;
+            return QN_OK;
         }
-    }
-    if (strcmp(copy, canonical) == 0) {
-        return QN_OK;
+        bool becomes_integer = self->affinity != QN_SQLITE_AFFINITY_REAL && qn_decimal_rescale(value, scale, 0, &whole);
+        if (same && scale > 0 && !becomes_integer && qn_sqlite_decimal_to_double(value, scale, &out->real) &&
+            qn_sqlite_float_text(out->real, self->small) == size && memcmp(self->small, bytes, size) == 0) {
+            out->kind = QN_SQLITE_CELL_REAL;
+            return QN_OK;
+        }
     }
     (void)refuse(self, "text that looks like a number would be changed in a column of numeric type", err);
     qn_error_hint(err, "declare the column TEXT, or write numbers");
@@ -181,7 +183,11 @@ static enum qn_status encode_text(struct qn_sqlite_encoder *self, int64_t row, s
         return refuse(self, "text that is not valid UTF-8", err);
     }
     if (is_numeric(self->affinity)) {
-        QN_TRY(check_numeric_text(self, bytes, size, err));
+        bool number;
+        QN_TRY(encode_numeric_text(self, bytes, size, out, &number, err));
+        if (number) {
+            return QN_OK;
+        }
     }
     out->kind = QN_SQLITE_CELL_TEXT;
     out->bytes = bytes;

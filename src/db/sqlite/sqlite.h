@@ -130,6 +130,10 @@ const char *qn_sqlite_column_type(const struct ArrowSchema *field, char buffer[6
 size_t qn_sqlite_float_text(double number, char out[QN_SQLITE_FLOAT_TEXT]);
 /* Text that SQLite would turn into a number in a column of numeric affinity (sqlite3AtoF's grammar). */
 bool qn_sqlite_looks_numeric(const char *text, size_t size);
+/* The double that prints as the text's digits, at most 17 of them; false where none does, or the text is no number. */
+bool qn_sqlite_text_to_double(const char *text, size_t size, double *out);
+/* The double nearest to a decimal of at most 15 digits; false where it has more. */
+bool qn_sqlite_decimal_to_double(qn_int128 number, int scale, double *out);
 /* The double whose shortest text has at most `scale` decimals, as that decimal; false otherwise. */
 bool qn_sqlite_double_to_decimal(double number, int precision, int scale, qn_int128 *out);
 /* A double that is exactly this integer? */

@@ -17,6 +17,7 @@
 
 #define NAME_MAX_SIZE 64
 #define EXACT_DIGITS  15 /* any decimal of so many digits survives a double */
+#define MOST_DIGITS   17 /* any double survives a decimal of so many digits */
 
 /* ---- declared types ---- */
 
@@ -326,6 +327,88 @@ bool qn_sqlite_looks_numeric(const char *text, size_t size)
         at++;
     }
     return at == end;
+}
+
+/* Up to MOST_DIGITS significant digits of a text that looks like a number, and the power of ten of the last of them. */
+static bool significant_digits(const char *at, const char *end, char digits[MOST_DIGITS + 1], int64_t *exponent_out)
+{
+    size_t n = 0;
+    int64_t zeros = 0, exponent = 0, written = 0;
+    bool fraction = false, negative;
+    for (; at < end && (qn_ascii_digit(*at) || *at == '.'); at++) {
+        exponent -= fraction && *at != '.';
+        fraction |= *at == '.';
+        if (*at == '.' || (*at == '0' && n == 0)) {
+            continue;
+        }
+        if (*at == '0') {
+            zeros++;
+            continue;
+        }
+        if (n + (size_t)zeros + 1 > MOST_DIGITS) {
+            return false;
+        }
+        for (; zeros > 0; zeros--) {
+            digits[n++] = '0';
+        }
+        digits[n++] = *at;
+    }
+    digits[n] = '\0';
+    if (at < end && (*at == 'e' || *at == 'E')) {
+        negative = *++at == '-';
+        at += *at == '-' || *at == '+';
+        for (; at < end && qn_ascii_digit(*at) && written < 100000; at++) {
+            written = written * 10 + (*at - '0');
+        }
+        exponent += negative ? -written : written;
+    }
+    *exponent_out = exponent + zeros;
+    return true;
+}
+
+bool qn_sqlite_text_to_double(const char *text, size_t size, double *out)
+{
+    char digits[MOST_DIGITS + 1], number[64], back[64];
+    const char *at = text, *end = text + size;
+    int64_t exponent;
+    for (; at < end && qn_ascii_space(*at); at++) {
+    }
+    bool negative = at < end && *at == '-';
+    at += at < end && (*at == '-' || *at == '+');
+    if (!qn_sqlite_looks_numeric(text, size) || !significant_digits(at, end, digits, &exponent)) {
+        return false;
+    }
+    size_t n = strlen(digits);
+    if (n == 0) {
+        *out = negative ? -0.0 : 0.0;
+        return true;
+    }
+    /* an integer and an exponent: no decimal point that depends on the locale */
+    (void)snprintf(number, sizeof number, "%se%lld", digits, (long long)exponent);
+    double found = strtod(number, NULL);
+    (void)snprintf(back, sizeof back, "%.*e", (int)n - 1, found);
+    const char *mark = strchr(back, 'e');
+    if (mark == NULL || back[0] != digits[0] || (n > 1 && strncmp(mark - (n - 1), digits + 1, n - 1) != 0) ||
+        strtol(mark + 1, NULL, 10) != exponent + (int64_t)n - 1) {
+        return false;
+    }
+    *out = negative ? -found : found;
+    return true;
+}
+
+bool qn_sqlite_decimal_to_double(qn_int128 number, int scale, double *out)
+{
+    char text[QN_DECIMAL_TEXT_SIZE];
+    for (; number != 0 && number % 10 == 0; number /= 10) {
+        scale--; /* zeros at the end are not significant */
+    }
+    if (qn_decimal_digits(number) > EXACT_DIGITS) {
+        return false;
+    }
+    /* an integer and an exponent: no decimal point that depends on the locale */
+    (void)snprintf(text, sizeof text, "%llde%d", (long long)number, -scale);
+    *out = strtod(text, NULL);
+    return true;
 }
 
 bool qn_sqlite_double_to_decimal(double number, int precision, int scale, qn_int128 *out)
