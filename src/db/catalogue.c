@@ -255,6 +255,7 @@ enum qn_status qn_connection_quote(struct qn_connection *connection, const char 
     if (connection == NULL || out == NULL || identifier == NULL || identifier[0] == '\0') {
         return qn_error_set(err, QN_ERR_ARGUMENT, "an identifier may not be empty");
     }
+    QN_TRY(qn_sql_check_identifier(connection->driver->dialect, "column", identifier, err));
     qn_auto_buffer sql = QN_BUFFER_INIT;
     qn_sql_identifier(connection->driver->dialect, identifier, &sql);
     QN_TRY(qn_buffer_check(&sql, "a quoted identifier", err));

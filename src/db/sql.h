@@ -34,6 +34,9 @@ void qn_rewritten_dispose(struct qn_rewritten *rewritten);
 /* The 1-based character position in the given SQL for one in the rewritten SQL; 0 stays 0. */
 int32_t qn_sql_position(const char *given, const char *rewritten, int32_t position);
 
+/* QN_ERR_ARGUMENT naming the name where it is longer than the dialect's names are. `what` is "table", "column" ... */
+enum qn_status qn_sql_check_identifier(const struct qn_dialect *dialect, const char *what, const char *name,
+                                       struct qn_error *err) QN_MUST_CHECK;
 /* Append a quoted identifier. A NUL or an empty name cannot happen in C strings from the engine; callers check. */
 void qn_sql_identifier(const struct qn_dialect *dialect, const char *name, struct qn_buffer *out);
 /* Append schema.table quoted; schema NULL: `table` is split at its unquoted dots (at most database.schema.table), the case

@@ -24,6 +24,22 @@ void qn_sql_identifier(const struct qn_dialect *dialect, const char *name, struc
     qn_buffer_append_byte(out, dialect->quote_close);
 }
 
+enum qn_status qn_sql_check_identifier(const struct qn_dialect *dialect, const char *what, const char *name,
+                                       struct qn_error *err)
+{
+    size_t size = strlen(name);
+    if (dialect->max_identifier == 0 || size <= dialect->max_identifier) {
+        return QN_OK;
+    }
+    (void)qn_error_set(err, QN_ERR_ARGUMENT, "the %s name \"%s\" has %zu bytes, names in %s have at most %zu", what,
+                       name, size, dialect->name, dialect->max_identifier);
+    if (qn_text_equal(what, "column")) {
+        qn_error_place(err, -1, name);
+    }
+    qn_error_hint(err, "the database would cut it without a word: give a shorter name");
+    return QN_ERR_ARGUMENT;
+}
+
 /* ---- names with dots ---- */
 
 struct parts {
@@ -102,6 +118,10 @@ static enum qn_status split(const struct qn_dialect *dialect, const char *table,
         } else {
             status = read_part(dialect, table, &at, &parts->texts[parts->n], err);
             parts->n += status == QN_OK;
+            if (status == QN_OK) {
+                status =
+                    qn_sql_check_identifier(dialect, *at == '.' ? "schema" : "table", parts->texts[parts->n - 1], err);
+            }
         }
         if (status != QN_OK) {
             parts_dispose(parts);
@@ -122,6 +142,8 @@ enum qn_status qn_sql_table(const struct qn_dialect *dialect, const char *schema
                             table == NULL || table[0] == '\0' ? "table" : "schema");
     }
     if (schema != NULL) {
+        QN_TRY(qn_sql_check_identifier(dialect, "schema", schema, err));
+        QN_TRY(qn_sql_check_identifier(dialect, "table", table, err));
         qn_sql_identifier(dialect, schema, out);
         qn_buffer_append_byte(out, '.');
         qn_sql_identifier(dialect, table, out);
@@ -214,6 +236,7 @@ enum qn_status qn_sql_create_table(const struct qn_dialect *dialect, const char 
         if (type == NULL) {
             return unmappable(dialect, field, err);
         }
+        QN_TRY(qn_sql_check_identifier(dialect, "column", field->name, err));
         qn_buffer_append_text(out, i > 0 ? ", " : "");
         qn_sql_identifier(dialect, field->name, out);
         qn_buffer_append_byte(out, ' ');

@@ -49,6 +49,8 @@ struct qn_dialect {
     /* The SQL type that a new table's column gets for an Arrow type, or NULL for an error. `field` is the column's
      * schema. `buffer` is for types with parameters. */
     const char *(*column_type)(const struct ArrowSchema *field, char buffer[64]);
+    /* Bytes of the longest name where the database cuts longer ones without a word: they are refused. 0: no limit. */
+    size_t max_identifier;
 };
 
 /* A statement ready for the database. All of it, options and parameters included, is borrowed for the call. */

@@ -155,4 +155,5 @@ const struct qn_dialect qn__dialect_postgres = {
     .tables_in_schema_sql = tables_in_schema_sql,
     .columns_sql = columns_sql,
     .column_type = column_type,
+    .max_identifier = 63, /* NAMEDATALEN - 1 */
 };
