@@ -74,7 +74,7 @@ static void load_words(const struct qn_reader *reader, int64_t first, int64_t n,
 static enum qn_status refuse_value(const struct qn_pg_encoder *encoder, int64_t row, struct qn_error *err)
 {
     char text[QN_PG_VALUE_TEXT], name[32];
-    qn_pg_value_text(encoder->reader, row, text);
+    (void)qn_pg_value_text(encoder->reader, row, text);
     return qn_pg_encode_misfit(encoder, row, err, "%s does not fit %s", text,
                                qn_pg_encode_type_name(encoder->oid, name));
 }
@@ -327,7 +327,7 @@ static inline bool convert_time(const struct qn_pg_encoder *encoder, int64_t val
 static enum qn_status refuse_time(const struct qn_pg_encoder *encoder, int64_t row, struct qn_error *err)
 {
     char text[QN_PG_VALUE_TEXT], name[32];
-    qn_pg_value_text(encoder->reader, row, text);
+    (void)qn_pg_value_text(encoder->reader, row, text);
     const char *target = qn_pg_encode_type_name(encoder->oid, name);
     int64_t stored = qn_reader_int64(encoder->reader, row);
     int64_t divisor = encoder->factor < 0 ? -encoder->factor : 1;
@@ -407,7 +407,7 @@ enum qn_status qn_pg_put_interval(const struct qn_pg_encoder *encoder, int64_t r
     }
     if (!exact || micros % encoder->precision != 0) {
         char text[QN_PG_VALUE_TEXT];
-        qn_pg_value_text(reader, row, text);
+        (void)qn_pg_value_text(reader, row, text);
         return qn_pg_encode_misfit(encoder, row, err, "%s is not exact in the microseconds of interval", text);
     }
     char bytes[20];

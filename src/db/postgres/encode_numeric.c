@@ -9,6 +9,7 @@
 #include "base/decimal.h"
 #include "db/postgres/encode_parts.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -101,7 +102,7 @@ static bool fits(const struct qn_pg_encoder *encoder, const struct numeric *valu
 static enum qn_status refuse(const struct qn_pg_encoder *encoder, int64_t row, struct qn_error *err)
 {
     char text[QN_PG_VALUE_TEXT];
-    qn_pg_value_text(encoder->reader, row, text);
+    (void)qn_pg_value_text(encoder->reader, row, text);
     enum qn_status status = qn_pg_encode_misfit(encoder, row, err, "%s does not fit numeric(%d,%d)", text,
                                                 (int)encoder->digits, (int)encoder->scale);
     qn_error_hint(err, "round the column to %d places, or give the target more digits", (int)encoder->scale);
@@ -208,12 +209,12 @@ enum qn_status qn_pg_put_numeric_decimal(const struct qn_pg_encoder *encoder, in
     return write_numeric(encoder, row, &value, out, err);
 }
 
-void qn_pg_decimal_text(const struct qn_reader *reader, int64_t row, char out[QN_PG_VALUE_TEXT])
+bool qn_pg_decimal_text(const struct qn_reader *reader, int64_t row, char out[QN_PG_VALUE_TEXT])
 {
     struct numeric value = { .negative = false };
     if (!read_decimal(reader, row, &value)) {
         (void)snprintf(out, QN_PG_VALUE_TEXT, "a decimal of more than 38 digits");
-        return;
+        return false;
     }
     int places = value.scale > 0 ? value.scale : 0, at = 0, written = 0;
     int top = value.least_weight + value.count - 1;
@@ -236,15 +237,18 @@ void qn_pg_decimal_text(const struct qn_reader *reader, int64_t row, char out[QN
         at += snprintf(out + at, QN_PG_VALUE_TEXT - (size_t)at, "%s%.*s", written == 0 ? "." : "", shown, group);
         written += shown;
     }
+    return true;
 }
 
 int qn_pg_shortest(double number, bool single, char digits[24], int *point_out)
 {
-    /* The fewest digits that read back are the nearest of their length, as printf rounds correctly. The decimal point
-     * is whatever the locale says: only digits and the exponent are looked at. */
+    /* The fewest digits that read back are the nearest of their length, as printf rounds correctly; normal numbers are
+     * told apart by no fewer than 15 (6). The decimal point is whatever the locale says: only digits and the exponent
+     * are looked at. */
     char text[QN_PG_DIGITS_TEXT];
     int most = single ? 9 : 17;
-    for (int precision = single ? 6 : 15; precision <= most; precision++) {
+    int least = number < (single ? (double)FLT_MIN : DBL_MIN) ? 1 : single ? 6 : 15;
+    for (int precision = least; precision <= most; precision++) {
         (void)snprintf(text, sizeof text, "%.*e", precision - 1, number);
         if (single ? strtof(text, NULL) == (float)number : strtod(text, NULL) == number) {
             break;

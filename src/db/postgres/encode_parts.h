@@ -39,16 +39,17 @@ enum qn_status qn_pg_encode_text_value(const struct qn_pg_encoder *encoder, int6
 enum qn_status qn_pg_encode_check_text(const struct qn_pg_encoder *encoder, int64_t row, const char *bytes, size_t size,
                                        struct qn_error *err) QN_MUST_CHECK;
 
-/* The value as text for a message or a text column: ISO dates, PostgreSQL's names of special floats. Always fits. */
+/* The value as text for a message or a text column: ISO dates, PostgreSQL's names of special floats. Always fits.
+ * False: outside of the calendar or of 38 digits, and the text is for a message only. */
 #define QN_PG_VALUE_TEXT 128
-void qn_pg_value_text(const struct qn_reader *reader, int64_t row, char out[QN_PG_VALUE_TEXT]);
+bool qn_pg_value_text(const struct qn_reader *reader, int64_t row, char out[QN_PG_VALUE_TEXT]);
 
 /* ---- encode_numeric.c ---- */
 
 qn_pg_put qn_pg_put_numeric_int, qn_pg_put_numeric_decimal, qn_pg_put_numeric_float;
 
 /* A decimal as text with all the places of its scale. */
-void qn_pg_decimal_text(const struct qn_reader *reader, int64_t row, char out[QN_PG_VALUE_TEXT]);
+bool qn_pg_decimal_text(const struct qn_reader *reader, int64_t row, char out[QN_PG_VALUE_TEXT]);
 /* Scales for which that text always fits. */
 #define QN_PG_SCALE_MIN (-38)
 #define QN_PG_SCALE_MAX 76

@@ -308,8 +308,9 @@ static int64_t per_second(enum qn_time_unit unit)
     return unit == QN_UNIT_SECOND ? 1 : unit == QN_UNIT_MILLI ? 1000 : unit == QN_UNIT_MICRO ? 1000000 : 1000000000;
 }
 
-/* Times and timestamps of any unit; a fraction with as many digits as it needs of three, six, nine. */
-static void clock_text(const struct qn_reader *reader, int64_t value, char out[QN_PG_VALUE_TEXT])
+/* Times and timestamps of any unit; a fraction with as many digits as it needs of six and nine. False: outside of the
+ * calendar or the day, and told as a number. */
+static bool clock_text(const struct qn_reader *reader, int64_t value, char out[QN_PG_VALUE_TEXT])
 {
     bool stamp = reader->type.id == QN_TYPE_TIMESTAMP || reader->type.id == QN_TYPE_DATE64;
     int64_t units = per_second(reader->type.id == QN_TYPE_DATE64 ? QN_UNIT_MILLI : reader->type.unit);
@@ -321,7 +322,7 @@ static void clock_text(const struct qn_reader *reader, int64_t value, char out[Q
     bool far = seconds > INT64_MAX / QN_MICROS_PER_SECOND || seconds < INT64_MIN / QN_MICROS_PER_SECOND;
     if (far || (!stamp && (seconds < 0 || seconds >= 86400))) {
         (void)snprintf(out, QN_PG_VALUE_TEXT, "%" PRId64 " units of 1/%" PRId64 " s", value, units);
-        return;
+        return false;
     }
     if (stamp) {
         (void)qn_timestamp_format(seconds * QN_MICROS_PER_SECOND, text);
@@ -333,41 +334,40 @@ static void clock_text(const struct qn_reader *reader, int64_t value, char out[Q
         (void)snprintf(fraction, sizeof fraction, ".%0*" PRId64, places, places == 9 ? nanos : nanos / 1000);
     }
     (void)snprintf(out, QN_PG_VALUE_TEXT, "%s%s%s", text, fraction, zone);
+    return true;
 }
 
-void qn_pg_value_text(const struct qn_reader *reader, int64_t row, char out[QN_PG_VALUE_TEXT])
+bool qn_pg_value_text(const struct qn_reader *reader, int64_t row, char out[QN_PG_VALUE_TEXT])
 {
     switch (reader->type.id) {
     case QN_TYPE_BOOL:
         (void)snprintf(out, QN_PG_VALUE_TEXT, "%s", qn_reader_bool(reader, row) ? "true" : "false");
-        return;
+        return true;
     case QN_TYPE_UINT64:
         (void)snprintf(out, QN_PG_VALUE_TEXT, "%" PRIu64, qn_reader_uint64(reader, row));
-        return;
+        return true;
     case QN_TYPE_FLOAT16:
     case QN_TYPE_FLOAT32:
     case QN_TYPE_FLOAT64:
         float_text(qn_reader_float64(reader, row), reader->type.id != QN_TYPE_FLOAT64, out);
-        return;
+        return true;
     case QN_TYPE_DECIMAL32:
     case QN_TYPE_DECIMAL64:
     case QN_TYPE_DECIMAL128:
     case QN_TYPE_DECIMAL256:
-        qn_pg_decimal_text(reader, row, out);
-        return;
+        return qn_pg_decimal_text(reader, row, out);
     case QN_TYPE_DATE32:
         (void)qn_date_format((int32_t)qn_reader_int64(reader, row), out);
-        return;
+        return true;
     case QN_TYPE_DATE64:
     case QN_TYPE_TIME32:
     case QN_TYPE_TIME64:
     case QN_TYPE_TIMESTAMP:
-        clock_text(reader, qn_reader_int64(reader, row), out);
-        return;
+        return clock_text(reader, qn_reader_int64(reader, row), out);
     case QN_TYPE_DURATION:
         (void)snprintf(out, QN_PG_VALUE_TEXT, "%" PRId64 " units of 1/%" PRId64 " s", qn_reader_int64(reader, row),
                        per_second(reader->type.unit));
-        return;
+        return true;
     case QN_TYPE_INTERVAL_MONTHS:
     case QN_TYPE_INTERVAL_DAY_TIME:
     case QN_TYPE_INTERVAL_MONTH_DAY_NANO: {
@@ -375,11 +375,11 @@ void qn_pg_value_text(const struct qn_reader *reader, int64_t row, char out[QN_P
         int64_t nanos;
         qn_reader_interval(reader, row, &months, &days, &nanos);
         (void)snprintf(out, QN_PG_VALUE_TEXT, "%d months %d days %" PRId64 " ns", (int)months, (int)days, nanos);
-        return;
+        return true;
     }
     default: /* integers; nothing else is asked for */
         (void)snprintf(out, QN_PG_VALUE_TEXT, "%" PRId64, qn_reader_int64(reader, row));
-        return;
+        return true;
     }
 }
 
@@ -390,7 +390,9 @@ enum qn_status qn_pg_put_as_text(const struct qn_pg_encoder *encoder, int64_t ro
         return qn_pg_put_null(encoder, row, out, err);
     }
     char text[QN_PG_VALUE_TEXT];
-    qn_pg_value_text(encoder->reader, row, text);
+    if (!qn_pg_value_text(encoder->reader, row, text)) {
+        return qn_pg_encode_misfit(encoder, row, err, "%s cannot be written as text", text);
+    }
     size_t size = strlen(text);
     QN_TRY(check_length(encoder, row, text, size, err));
     append_value(0, text, size, out);
