@@ -92,6 +92,7 @@ static enum qn_status read_replies(struct many *many, int32_t left, struct qn_er
             }
         } else if (type == 'C' || type == 'I') {
             int64_t rows = type == 'C' ? qn_pg_tag_rows(body) : 0;
+            qn_pg_note_tag(pg, type == 'C' ? body : "");
             many->affected += rows > 0 ? rows : 0;
             many->answered++;
         }

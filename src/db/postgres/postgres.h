@@ -124,6 +124,8 @@ struct qn_pg {
     int32_t n_notifications;
     struct qn_pg_prepared *prepared; /* most recently used first */
     int32_t n_prepared;
+    bool prepared_stale;                     /* all of them */
+    bool names_changed;                      /* in the open transaction, or outside of any */
     uint64_t statement_seed, next_statement; /* names of prepared statements */
     struct qn_pg_type_name *type_names;      /* looked up by OID, kept */
     int32_t n_type_names;
@@ -244,6 +246,9 @@ enum qn_status qn_pg_take_fields(struct qn_pg *pg, const char *bytes, size_t siz
 
 /* The count of a command tag ("INSERT 0 5"), -1 where it has none. */
 int64_t qn_pg_tag_rows(const char *tag);
+/* Look at the tag of a statement that has run: where names may mean other tables and columns from now on, prepared
+ * statements whose parameters have the types of the old ones are forgotten before the next is prepared. */
+void qn_pg_note_tag(struct qn_pg *pg, const char *tag);
 
 /* A statement that the server has parsed under a name, from the cache or new. Borrowed until the next prepare. */
 struct qn_pg_prepared {

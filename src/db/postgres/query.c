@@ -134,6 +134,7 @@ static void take_tag(struct cursor *cursor, const char *body, size_t size)
     struct qn_pg_body tag = qn_pg_body_of(body, size);
     const char *text = qn_pg_body_text(&tag);
     cursor->affected = qn_pg_tag_rows(text);
+    qn_pg_note_tag(cursor->pg, text);
     if (qn_text_equal(text, "DISCARD ALL") || qn_text_equal(text, "DEALLOCATE ALL")) {
         qn_pg_forget_all(cursor->pg);
     }

@@ -9,6 +9,7 @@
 #include "base/text.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #define MAX_SIMPLE_COLUMNS 16
 
@@ -24,6 +25,31 @@ int64_t qn_pg_tag_rows(const char *tag)
         }
     }
     return -1;
+}
+
+static bool begins_with_one(const char *tag, const char *const *words)
+{
+    for (size_t i = 0; words[i] != NULL; i++) {
+        size_t size = strlen(words[i]);
+        if (strncmp(tag, words[i], size) == 0 && (tag[size] == ' ' || tag[size] == '\0')) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void qn_pg_note_tag(struct qn_pg *pg, const char *tag)
+{
+    static const char *const changing[] = { "CREATE", "ALTER", "DROP", "DO", "CALL", "SET", "RESET", "IMPORT", NULL };
+    static const char *const ending[] = { "COMMIT", "ROLLBACK", NULL };
+    if (begins_with_one(tag, changing)) {
+        pg->prepared_stale = true;
+        pg->names_changed = true;
+    } else if (qn_text_equal(tag, "BEGIN")) {
+        pg->names_changed = false;
+    } else if (pg->names_changed && begins_with_one(tag, ending)) { /* changes may be undone */
+        pg->prepared_stale = true;
+    }
 }
 
 struct simple {
@@ -76,7 +102,9 @@ static enum qn_status read_answer(struct qn_pg *pg, const char *sql, struct simp
             status = take_row(pg, body, size, simple, place);
         } else if (type == 'C') {
             struct qn_pg_body tag = qn_pg_body_of(body, size);
-            simple->rows = qn_pg_tag_rows(qn_pg_body_text(&tag));
+            const char *text = qn_pg_body_text(&tag);
+            simple->rows = qn_pg_tag_rows(text);
+            qn_pg_note_tag(pg, text);
         } else if (type == 'G' || type == 'H') {
             status = qn_error_set(place, QN_ERR_UNSUPPORTED, "COPY to or from the client cannot be run as a statement");
             qn_pg_recover(pg);

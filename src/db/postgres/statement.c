@@ -302,6 +302,10 @@ enum qn_status qn_pg_prepare(struct qn_pg *pg, const char *sql, size_t sql_size,
 {
     qn_auto_buffer key = QN_BUFFER_INIT;
     QN_TRY(make_key(sql, sql_size, params, &key, err));
+    while (pg->prepared_stale && pg->prepared != NULL) {
+        qn_pg_forget(pg, pg->prepared);
+    }
+    pg->prepared_stale = false;
     struct qn_pg_prepared *prepared = cache_find(pg, &key);
     if (prepared != NULL) {
         *out = prepared;
