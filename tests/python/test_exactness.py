@@ -706,6 +706,12 @@ def test_mixed_values_out_of_sqlite(lite: qn.Connection, lite_path: Path, values
     assert all(b is None or _is_the_value(a, b) for a, b in zip(seen, values, strict=False))
 
 
+def test_integers_among_floats_and_texts_keep_their_digits(lite: qn.Connection) -> None:
+    """The column is Int64, then Float64, then text: the integer is shown as one."""
+    got = lite.execute("select 1851607797862400 as a union all select 0.5 union all select 'x'")["a"].to_list()
+    assert got == ["1851607797862400", "0.5", "x"]
+
+
 @pytest.mark.parametrize(
     ("text", "wanted", "number"),
     [

@@ -383,10 +383,10 @@ enum qn_status qn_sqlite_column_to_text(struct qn_column *column, const char *na
         if (column->type.id == QN_TYPE_FLOAT64) {
             double number;
             memcpy(&number, column->data + (size_t)i * sizeof number, sizeof number);
-            size = qn_sqlite_float_text(number, text);
-            if (whole_plain && size > 2 && memcmp(text + size - 2, ".0", 2) == 0) {
-                size -= 2;
-            }
+            bool plain = whole_plain && number >= -0x1p63 && number < 0x1p63 && number == trunc(number) &&
+                         !(number == 0 && signbit(number));
+            size = plain ? (size_t)snprintf(text, sizeof text, "%lld", (long long)number)
+                         : qn_sqlite_float_text(number, text);
         } else {
             size = (size_t)snprintf(text, sizeof text, "%" PRId64, int64_at(column, i));
         }

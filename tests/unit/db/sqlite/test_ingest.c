@@ -97,6 +97,12 @@ static void values__that_sqlite_would_change_are_refused(void **state)
     one(&rows, "Int64");
     qn_column_put_int64(&rows.batch.columns[0], (INT64_C(1) << 53) + 1);
     (void)ingest_fails(db, &rows, "r", QN_INGEST_APPEND, NULL, QN_ERR_DATA, "53 bits");
+    one(&rows, "Float64");
+    qn_column_put_float64(&rows.batch.columns[0], -0.0);
+    (void)ingest_fails(db, &rows, "r", QN_INGEST_APPEND, NULL, QN_ERR_DATA, "-0.0");
+    one(&rows, "Utf8");
+    put_text(&rows, 0, "9007199254740993");
+    (void)ingest_fails(db, &rows, "r", QN_INGEST_APPEND, NULL, QN_ERR_DATA, "looks like a number");
     one(&rows, "Decimal(20,4)");
     qn_column_put_decimal128(&rows.batch.columns[0], INT64_C(1234567890123456));
     err = ingest_fails(db, &rows, "n", QN_INGEST_APPEND, NULL, QN_ERR_DATA, "15 digits");
@@ -104,7 +110,17 @@ static void values__that_sqlite_would_change_are_refused(void **state)
     one(&rows, "Utf8");
     put_text(&rows, 0, "1e3");
     (void)ingest_fails(db, &rows, "n", QN_INGEST_APPEND, NULL, QN_ERR_DATA, "looks like a number");
-    static const char *const changed[] = { "007", "+1", " 1", "1.50", "1.", "-0", "99999999999999999999", ".5" };
+    static const char *const changed[] = { "007",
+                                           "+1",
+                                           " 1",
+                                           "1.50",
+                                           "1.",
+                                           "-0",
+                                           "99999999999999999999",
+                                           ".5",
+                                           "0.00001",
+                                           "1.0",
+                                           "0.123456789123456789123456789123456789" };
     for (size_t i = 0; i < sizeof changed / sizeof changed[0]; i++) {
         one(&rows, "Utf8");
         put_text(&rows, 0, changed[i]);
