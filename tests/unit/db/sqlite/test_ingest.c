@@ -394,13 +394,14 @@ static void the_catalogue__lists_tables_and_columns(void **state)
     assert_int_equal(qn_connection_columns(db, NULL, "b", &stream, NULL), QN_OK);
     assert_int_equal(show_rows(&stream, &out, NULL), QN_OK);
     qn_stream_release(&stream);
-    assert_non_null(strstr(qn_buffer_text(&out), " | \"i\" \"INTEGER\" 0 null 1 | \"s\" \"TEXT\" 0 \"'d'\" null | "
-                                                 "\"f\" \"\" 1 null null"));
+    assert_non_null(strstr(qn_buffer_text(&out),
+                           " | \"i\" \"INTEGER\" false null 1 | \"s\" \"TEXT\" false \"'d'\" null | "
+                           "\"f\" \"\" true null null"));
     qn_buffer_reset(&out);
     assert_int_equal(qn_connection_columns(db, "main", "c", &stream, NULL), QN_OK);
     assert_int_equal(show_rows(&stream, &out, NULL), QN_OK);
     qn_stream_release(&stream);
-    assert_non_null(strstr(qn_buffer_text(&out), " | \"x\" \"TEXT\" 1 null 2 | \"y\" \"INTEGER\" 1 null 1"));
+    assert_non_null(strstr(qn_buffer_text(&out), " | \"x\" \"TEXT\" true null 2 | \"y\" \"INTEGER\" true null 1"));
 }
 
 #define CASE(name) cmocka_unit_test_setup_teardown(name, open_db, close_db)
