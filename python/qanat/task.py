@@ -89,7 +89,7 @@ class Task:
                 _override(plan, key, value)
             task = cls(plan)
         except QanatError as error:
-            raise _placed(error, file, text) from None
+            raise _placed(error, file, text, overrides or {}) from None
         task.path = file
         return task
 
@@ -143,11 +143,11 @@ def _read(file: Path) -> str:
         reason = getattr(error, "strerror", None) or str(error)
         raise ConfigurationError(f"cannot read {str(file)!r}: {reason}") from None
     if len(data) > _MAX_FILE_BYTES:
-        raise ConfigurationError(f"{str(file)!r} is larger than {_MAX_FILE_BYTES} bytes")
+        raise ConfigurationError(f"{str(file)!r} is not a task file (TOML, at most 1 MiB)")
     try:
         return data.decode("utf-8").replace("\r\n", "\n")
     except UnicodeDecodeError as error:
-        raise ConfigurationError(f"{str(file)!r} is not UTF-8 (byte {error.start})") from None
+        raise ConfigurationError(f"{str(file)!r} is not a task file: it is not UTF-8 (byte {error.start})") from None
 
 
 def _parse(text: str) -> dict[str, Any]:
@@ -247,7 +247,7 @@ def _override(plan: dict[str, Any], key: str, value: Any) -> None:
     for depth, part in enumerate(parts[:-1]):
         table = table.setdefault(part, {})
         if not isinstance(table, dict):
-            raise ConfigurationError(f"{'.'.join(parts[: depth + 1])} is not a table, so {key} cannot be set")
+            raise ConfigurationError(f"{key} cannot be set: {'.'.join(parts[: depth + 1])} is not a table")
     table[parts[-1]] = copy.deepcopy(value)
 
 
@@ -340,8 +340,8 @@ def _find_line(text: str, path: str) -> int | None:
     return table_line
 
 
-def _placed(error: QanatError, file: Path, text: str) -> QanatError:
-    """The same error with file and line in front of its message."""
+def _placed(error: QanatError, file: Path, text: str, overrides: Mapping[str, Any]) -> QanatError:
+    """The same error with file and line in front of its message; or with the override that set the key."""
     message = str(error)
     line: int | None = None
     toml = _TOML_LINE.search(message)
@@ -352,6 +352,9 @@ def _placed(error: QanatError, file: Path, text: str) -> QanatError:
     elif key:
         line = _find_line(text, key.group(0))
     place = f"{file}:{line}" if line else str(file)
+    for name in overrides:
+        if key and not toml and (key.group(0) == name or key.group(0).startswith(f"{name}.")):
+            place = f"{file}, override of {name}"
     placed = copy.copy(error)
     placed.args = (f"{place}: {message}",)
     return placed

@@ -132,6 +132,14 @@ def test_run_says_what_it_moved(folder: Path) -> None:
     assert re.fullmatch(r"move: nothing new; checkpoint 3 \(.*\)\n", done.stdout)
 
 
+def test_one_row_is_a_row(folder: Path) -> None:
+    with qn.connect(f"sqlite:///{folder / 'ops.db'}") as ops:
+        ops.delete("flights", where="id > 1")
+    assert qanat("run", "move.toml", cwd=folder).stdout.startswith("move: 1 row in 1 commit; checkpoint 0 -> 1 (")
+    done = qanat("query", "sqlite:///ops.db", "select * from flights", "-o", "out.csv", cwd=folder)
+    assert done.stderr == "1 row in out.csv\n"
+
+
 def test_run_takes_settings_and_prints_json(folder: Path) -> None:
     done = qanat(
         "run", "move.toml", "--set", "sink.mode=upsert", "--set", 'sink.key=["id"]', "--set", "checkpoint.every_rows=2",
@@ -149,8 +157,13 @@ def test_a_wrong_task_file_is_exit_code_3_and_three_lines(folder: Path) -> None:
     assert (done.returncode, done.stdout) == (3, "")
     what, where, fix = three_lines(done)
     assert what == "sink.mod is not known here; did you mean sink.mode?"
-    assert where == "move.toml, line 16"  # the table, as the key is in no file
+    assert where == "move.toml, --set sink.mod"
     assert fix == "[sink] has the keys connection, table, mode, key"
+    done = qanat("run", "move.toml", "--set", "sink.mode=upsrt", cwd=folder)
+    assert three_lines(done)[1] == "move.toml, --set sink.mode"
+    done = qanat("run", "ops.db", cwd=folder)
+    assert done.returncode == 3
+    assert "is not a task file" in three_lines(done)[0]
     done = qanat("run", "none.toml", "--json", cwd=folder)
     assert done.returncode == 3
     problem = json.loads(done.stdout)["error"]
@@ -269,7 +282,90 @@ def test_query_shows_a_table_with_types_and_the_number_of_rows(folder: Path) -> 
     assert (done.returncode, done.stdout) == (0, "done; the statement returns no rows\n")
 
 
-PARAMS: list[tuple[str, Any]] = [("5", 5), ("1.5", 1.5), ("true", 1), ("O'Hare", "O'Hare"), ('"5"', "5"), ("", "")]
+STATEMENTS = [
+    ("update flights set delay = 0", 3),
+    ("update flights set delay = 0 where id = 1", 1),
+    ("delete from flights where id > 7", 0),
+    ("insert into flights (id) values (8), (9)", 2),
+]
+
+
+@pytest.mark.parametrize(("sql", "rows"), STATEMENTS)
+def test_query_says_how_many_rows_were_affected(folder: Path, db_uri: str, sql: str, rows: int) -> None:
+    with qn.connect(db_uri) as db:
+        db.insert("flights", FLIGHTS, mode="create")
+    done = qanat("query", db_uri, sql, cwd=folder)
+    noun = "row" if rows == 1 else "rows"
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"done: {rows} {noun} affected\n", "")
+    done = qanat("query", db_uri, sql, "--json", cwd=folder)
+    assert json.loads(done.stdout) == {"ok": True, "rows_affected": rows}
+
+
+def test_query_shows_control_characters_written_out(folder: Path) -> None:
+    sql = """select char(27) || '[2J' || char(10) || char(7) as "a" """
+    done = qanat("query", "sqlite:///ops.db", sql, cwd=folder)
+    assert r"│ \x1b[2J\n\x07 │" in done.stdout
+    done = qanat("query", "sqlite:///ops.db", f'select 1 as "a{chr(27)}b"', cwd=folder)
+    assert r"a\x1bb" in done.stdout
+    done = qanat("query", "sqlite:///ops.db", f'select "{chr(27)}[2J"', cwd=folder)
+    assert r"\x1b[2J" in done.stderr
+    assert "\x1b" not in done.stdout + done.stderr
+
+
+def test_query_says_how_to_give_values(folder: Path) -> None:
+    done = qanat("query", "sqlite:///ops.db", "select ?, ?", "-p", "1", cwd=folder)
+    assert done.returncode == 2
+    what, where, fix = three_lines(done)
+    assert what == "the statement has 2 placeholders, 1 value was given"
+    assert where == "sqlite:///ops.db"
+    assert fix.startswith("give every placeholder a value: -p VALUE")
+
+
+@pytest.mark.parametrize("form", ["table", "parquet", "csv", "json", "jsonl", "arrow"])
+@pytest.mark.parametrize("where", ["pipe", "full"])
+def test_query_ends_quietly_where_nobody_reads(folder: Path, form: str, where: str) -> None:
+    sql = (
+        "with recursive c(i) as (select 1 union all select i + 1 from c where i < 300000) select i, i || '' as t from c"
+    )
+    how = ["--rows", "3000"] if form == "table" else ["-o", "-", "--format", form]
+    command = [sys.executable, "-m", "qanat", "query", "sqlite://:memory:", sql, *how]
+    if where == "full":
+        with Path("/dev/full").open("wb") as full:
+            done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False, cwd=folder)
+        assert done.returncode == 1
+        assert three_lines(done)[:2] == ["cannot write: No space left on device", "standard output"]
+        return
+    reader, writer = os.pipe()
+    child = subprocess.Popen(command, stdout=writer, stderr=subprocess.PIPE, text=True, cwd=folder)
+    os.close(writer)
+    os.read(reader, 1)
+    os.close(reader)
+    _, err = child.communicate(timeout=60)
+    assert (child.returncode, err) == (141, "")
+
+
+@pytest.mark.parametrize("more", [[], ["--json"]])
+def test_a_run_whose_end_cannot_be_told_says_that_it_was_committed(folder: Path, more: list[str]) -> None:
+    with Path("/dev/full").open("wb") as full:
+        command = [sys.executable, "-m", "qanat", "run", "move.toml", *more]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False, cwd=folder)
+    assert done.returncode == 1
+    what, where, fix = three_lines(done)
+    assert (what, where) == ("cannot write: No space left on device", "standard output")
+    assert fix.startswith("the run was committed (3 rows in 1 commit); ")
+    with qn.connect(f"sqlite:///{folder / 'warehouse.db'}") as warehouse:
+        assert warehouse.execute("select count(*) as n from flights").row(0) == (3,)
+
+
+PARAMS: list[tuple[str, Any]] = [
+    ("5", 5),
+    ("1.5", 1.5),
+    ("true", 1),
+    ("O'Hare", "O'Hare"),
+    ('"5"', "5"),
+    ("", ""),
+    ("null:", None),
+]
 
 
 @pytest.mark.parametrize(("given", "value"), PARAMS, ids=[given for given, _ in PARAMS])
@@ -314,7 +410,7 @@ def test_query_leaves_the_old_file_where_it_fails(folder: Path) -> None:
     assert [path for path in folder.iterdir() if path.suffix == ".part"] == []
     done = qanat("query", "sqlite:///ops.db", "select 1 as x", "-o", "no/such/folder.csv", cwd=folder)
     assert done.returncode == 1
-    assert "no/such/folder.csv" in three_lines(done)[0]
+    assert three_lines(done)[:2] == ["cannot write: No such file or directory", "no/such/folder.csv"]
     done = qanat("query", "sqlite:///ops.db", "select 1 as x", "-o", "what.xyz", cwd=folder)
     assert done.returncode == 2
 
@@ -325,6 +421,7 @@ def test_query_errors_have_three_lines(folder: Path) -> None:
     what, where, fix = three_lines(done)
     assert "no such table: flight" in what
     assert where.startswith("sqlite:///ops.db")
+    assert "create" not in where  # no option that was not typed
     assert "flights" in fix
     done = qanat("query", "nonsense", "select 1", cwd=folder)
     assert done.returncode == 3
@@ -358,8 +455,13 @@ def test_copy_moves_a_table(folder: Path, db_uri: str) -> None:
 
 def test_copy_refuses_what_it_cannot_do(folder: Path) -> None:
     done = qanat("copy", "sqlite:///ops.db", "flights", "sqlite:///w.db", "t", "--mode", "upsert", cwd=folder)
-    assert done.returncode == 3
-    assert "sink.key is missing" in three_lines(done)[0]
+    assert done.returncode == 2
+    assert "--mode upsert needs --key COLUMN" in done.stderr
+    assert not (folder / "w.db").exists()
+    for code in (0, 1):
+        done = qanat("copy", "sqlite:///ops.db", "flights", "sqlite:///x.db", "c", "--mode", "create", cwd=folder)
+        assert done.returncode == code
+    assert "--mode replace" in three_lines(done)[2]
     done = qanat("copy", "sqlite:///ops.db", "nothing", "sqlite:///w.db", "t", cwd=folder)
     assert done.returncode == 1
     with qn.connect(f"sqlite:///{folder / 'w.db'}") as db:

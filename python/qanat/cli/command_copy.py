@@ -6,6 +6,8 @@ import click
 
 from qanat.cli.outcome import reported
 
+NEEDS_KEY = ("upsert", "ignore")
+TABLE_IS_THERE = {"42P07": "--mode replace puts the rows in place of those that are there, --mode append adds them"}
 MODES = ("append", "create", "replace", "truncate", "upsert", "ignore")
 
 
@@ -26,6 +28,8 @@ def command(
 
     A table that is absent is created with the columns of the source.
     """
+    if mode in NEEDS_KEY and not key:
+        raise click.UsageError(f"--mode {mode} needs --key COLUMN[,COLUMN], which make a row the same one")
     sink = {"connection": "to", "table": sink_table, "mode": mode}
     plan = {
         "connections": {"from": {"uri": source_uri}, "to": {"uri": sink_uri}},
@@ -40,4 +44,4 @@ def command(
         task = Task(plan)
     from qanat.cli.run_report import run_task
 
-    run_task(task, where, False, as_json)
+    run_task(task, where, False, as_json, TABLE_IS_THERE)

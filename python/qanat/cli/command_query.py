@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import json
 import os
 import re
 import sys
@@ -11,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from qanat.cli.outcome import EXIT_INTERRUPTED, reported
+from qanat.cli.outcome import EXIT_INTERRUPTED, counted, fail, reported, say
 
 if TYPE_CHECKING:
     from qanat import Connection, DatabaseConfig, Stream
@@ -21,11 +23,21 @@ SUFFIXES = {".parquet": "parquet", ".csv": "csv", ".json": "json", ".jsonl": "js
 SUFFIXES |= {".arrow": "arrow", ".ipc": "arrow", ".feather": "arrow"}
 SHOWN_ROWS = 20
 
+NULL = "null:"  # TOML has none
+
+PLACEHOLDERS = {"ArgumentError": "give every placeholder a value: -p VALUE for ?, -p NAME=VALUE for :NAME"}
+CANNOT_WRITE = {
+    errno.ENOENT: "make the folder first, or name a file in one that is there",
+    errno.ENOSPC: "make room, or name a file elsewhere",
+}
+
 _NAMED = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
 
 
 def parse_value(text: str) -> Any:
-    """A value as TOML writes it (5, 1.5, true, 2013-01-31, "text"), otherwise the text itself."""
+    """A value as TOML writes it (5, 1.5, true, 2013-01-31, "text"), null:, otherwise the text itself."""
+    if text == NULL:
+        return None
     try:
         parsed = tomllib.loads(f"value = {text}")
     except (tomllib.TOMLDecodeError, ValueError, RecursionError):
@@ -58,7 +70,7 @@ def _show(stream: Stream, limit: int) -> None:
     show_stream(stream, limit)
 
 
-def _save(stream: Stream, output: str, form: str) -> int:
+def _save(stream: Stream, output: str, form: str, as_json: bool) -> int:
     """Write all rows; a file is replaced only when all of them are there."""
     from qanat.cli.save import save_stream
 
@@ -73,28 +85,41 @@ def _save(stream: Stream, output: str, form: str) -> int:
     except OSError as error:
         from qanat.errors import QanatError
 
-        raise QanatError(f"cannot write {output!r}: {error.strerror or error}") from None
+        hint = CANNOT_WRITE.get(error.errno or 0, "name a file that you may write")
+        fail(QanatError(f"cannot write: {error.strerror or error}", hint=hint), output, as_json)
     finally:
         part.unlink(missing_ok=True)
     return rows
 
 
-def _configuration(uri: str) -> DatabaseConfig:
-    """What the URI names; a SQLite file that is not there is not made by asking it."""
+def _careful(config: DatabaseConfig) -> DatabaseConfig:
+    """A SQLite file that is not there is not made by asking it."""
     from qanat import DatabaseConfig
 
-    config = DatabaseConfig.from_uri(uri)
     if config.db_type == "sqlite" and config.path not in (None, "", ":memory:") and "create" not in config.options:
         return DatabaseConfig.from_dict({**config.to_dict(), "create": "false"})
     return config
 
 
-def _run(connection: Connection, sql: str, params: Any, output: str | None, form: str | None, limit: int) -> None:
+def _tell_affected(rows: int, as_json: bool) -> None:
+    """How a statement without rows ended; -1: the database does not say how many rows it concerned."""
+    text = "done; the statement returns no rows" if rows < 0 else f"done: {counted(rows, 'row')} affected"
+    shown = json.dumps({"ok": True, "rows_affected": rows if rows >= 0 else None}) if as_json else text
+    say(shown, f"the statement was carried out ({text})")
+
+
+def _run(
+    connection: Connection, sql: str, params: Any, output: str | None, form: str | None, limit: int, as_json: bool
+) -> None:
     with connection.stream(sql, params) as stream:
-        if output is not None and form is not None:
-            rows = _save(stream, output, form)
+        if not stream.schema.names:
+            for _ in stream:
+                pass
+            _tell_affected(connection.rowcount, as_json)
+        elif output is not None and form is not None:
+            rows = _save(stream, output, form, as_json)
             if output != "-":
-                click.echo(f"{rows:,} rows in {output}", err=True)
+                click.echo(f"{counted(rows, 'row')} in {output}", err=True)
         else:
             _show(stream, limit)
 
@@ -129,9 +154,12 @@ def command(
     params = parse_params(sql, given)
     try:
         with reported("the URI", as_json, planning=True):
-            config = _configuration(uri)
-        with reported(config._native.to_uri(False), as_json), config.connect() as connection:
-            _run(connection, sql, params, output, form, limit)
+            from qanat import DatabaseConfig
+
+            config = DatabaseConfig.from_uri(uri)
+        where = config._native.to_uri(False)
+        with reported(where, as_json, known=PLACEHOLDERS), _careful(config).connect() as connection:
+            _run(connection, sql, params, output, form, limit, as_json)
     except KeyboardInterrupt:
         click.echo("interrupted: the statement was cancelled", err=True)
         sys.exit(EXIT_INTERRUPTED)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import importlib
 import sys
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import click
 
-from qanat.cli.outcome import EXIT_INTERRUPTED
+from qanat.cli.outcome import EXIT_INTERRUPTED, output_failed
 
 COMMANDS = {
     "run": "Run a task file once: move what is new.",
@@ -31,6 +31,12 @@ class _Commands(click.Group):
         command: click.Command = module.command
         return command
 
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except OSError as error:  # of the library or of a file these are QanatError: what is left is our output
+            output_failed(error)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):  # the help texts stand above: no command is imported to show them
             formatter.write_dl(list(COMMANDS.items()))
@@ -51,7 +57,8 @@ def _show_version(ctx: click.Context, _parameter: click.Parameter, value: bool) 
 def cli() -> None:
     """Bring tables from many wells to one place.
 
-    Exit codes: 0 done, 1 the run failed, 2 wrong usage, 3 wrong configuration, 4 no connection, 130 interrupted.
+    Exit codes: 0 done, 1 the run failed, 2 wrong usage, 3 wrong configuration, 4 no connection, 130 interrupted,
+    141 the reader of the output has gone.
     """
 
 
@@ -67,7 +74,6 @@ def main() -> NoReturn:
     except KeyboardInterrupt:
         click.echo("interrupted", err=True)
         code = EXIT_INTERRUPTED
-    except BrokenPipeError:  # the reader of our output has gone
-        sys.stderr.close()
-        code = 1
+    except OSError as error:
+        output_failed(error)
     sys.exit(code if isinstance(code, int) else 0)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import re
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
@@ -17,7 +20,21 @@ EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_CONFIGURATION = 3
 EXIT_CONNECTION = 4
+EXIT_PIPE = 141  # as a shell says of a process that SIGPIPE ended
 EXIT_INTERRUPTED = 130
+
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_SHORT = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
+
+
+def escaped(text: str) -> str:
+    """The text with control characters written out, so that data cannot steer the terminal."""
+    return _CONTROL.sub(lambda match: _SHORT.get(match.group(), f"\\x{ord(match.group()):02x}"), text)
+
+
+def counted(n: int, noun: str) -> str:
+    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
 
 
 def exit_code(error: QanatError, planning: bool = False) -> int:
@@ -28,10 +45,13 @@ def exit_code(error: QanatError, planning: bool = False) -> int:
         return EXIT_CONFIGURATION
     if isinstance(error, errors.DatabaseConnectionError | errors.ConnectionClosedError):
         return EXIT_CONNECTION
-    return EXIT_FAILED
+    return EXIT_USAGE if isinstance(error, errors.ArgumentError) else EXIT_FAILED
 
 
-def _advice(error: QanatError, code: int) -> str:
+def _advice(error: QanatError, code: int, known: Mapping[str, str]) -> str:
+    for key in (error.sqlstate or "", type(error).__name__):
+        if key in known:
+            return known[key]
     if error.hint:
         return str(error.hint)
     if code == EXIT_CONNECTION:
@@ -50,6 +70,8 @@ def _split(error: QanatError, where: str) -> tuple[str, str]:
     message = str(error)
     if message.startswith(where):
         place, colon, rest = message.partition(": ")
+        if colon and place.startswith(f"{where}, override of "):
+            return rest, place.replace(", override of ", ", --set ", 1)
         if colon:
             return rest, place.replace(":", ", line ", 1) if place != where else where
     parts = [where] if where else []
@@ -65,14 +87,34 @@ def _split(error: QanatError, where: str) -> tuple[str, str]:
 
 
 def _one_line(text: str) -> str:
-    return " ".join(text.split())
+    return escaped(" ".join(text.split()))
 
 
-def fail(error: QanatError, where: str, as_json: bool, planning: bool = False, **more: Any) -> NoReturn:
-    """Say what, where and what to do on standard error (and as JSON on standard output), and exit."""
+def _say(what: str, place: str, advice: str) -> None:
+    click.echo(f"error: {_one_line(what)}", err=True)
+    click.echo(f"where: {_one_line(place)}", err=True)
+    click.echo(f"  fix: {_one_line(advice)}", err=True)
+
+
+_NOTHING: Mapping[str, str] = {}
+
+
+def fail(
+    error: QanatError,
+    where: str,
+    as_json: bool,
+    planning: bool = False,
+    known: Mapping[str, str] = _NOTHING,
+    **more: Any,
+) -> NoReturn:
+    """Say what, where and what to do on standard error (and as JSON on standard output), and exit.
+
+    `known` has what to do where the library has nothing better to say: by SQLSTATE or by the error's class.
+    """
     code = exit_code(error, planning)
     what, place = _split(error, where)
-    advice = _advice(error, code)
+    advice = _advice(error, code, known)
+    _say(what, place, advice)
     if as_json:
         fields = (
             "sqlstate",
@@ -89,18 +131,36 @@ def fail(error: QanatError, where: str, as_json: bool, planning: bool = False, *
         problem = {"type": type(error).__name__, "message": what, "where": place, "exit_code": code}
         problem |= {name: getattr(error, name) for name in fields if getattr(error, name) not in (None, "")}
         click.echo(json.dumps({"ok": False, "error": problem, **more}, default=str))
-    click.echo(f"error: {_one_line(what)}", err=True)
-    click.echo(f"where: {_one_line(place)}", err=True)
-    click.echo(f"  fix: {_one_line(advice)}", err=True)
     sys.exit(code)
 
 
+def output_failed(error: OSError, done: str = "") -> NoReturn:
+    """End the command after standard output could not be written; `done` says what has been done all the same."""
+    reader_gone = error.errno == errno.EPIPE
+    with suppress(OSError, ValueError):  # what is still buffered would fail again at exit
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+    if not reader_gone:
+        advice = "make room where the output goes, or write it elsewhere"
+        with suppress(OSError):
+            _say(f"cannot write: {error.strerror or error}", "standard output", f"{done}; {advice}" if done else advice)
+    sys.exit(EXIT_PIPE if reader_gone else EXIT_FAILED)
+
+
+def say(text: str, done: str) -> None:
+    """Print how it ended; where that fails, `done` is said on standard error."""
+    try:
+        click.echo(text)
+    except OSError as error:
+        output_failed(error, done)
+
+
 @contextmanager
-def reported(where: str, as_json: bool, planning: bool = False) -> Iterator[None]:
+def reported(where: str, as_json: bool, planning: bool = False, known: Mapping[str, str] = _NOTHING) -> Iterator[None]:
     """Errors of the library inside end the command with its three lines."""
     from qanat.errors import QanatError
 
     try:
         yield
     except QanatError as error:
-        fail(error, where, as_json, planning)
+        fail(error, where, as_json, planning, known)

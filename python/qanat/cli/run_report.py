@@ -6,13 +6,13 @@ import dataclasses
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from qanat.cli.outcome import EXIT_INTERRUPTED, fail
+from qanat.cli.outcome import EXIT_INTERRUPTED, counted, fail, say
 
 if TYPE_CHECKING:
     from qanat.task import Progress, Task, TaskResult
@@ -30,7 +30,8 @@ def size_text(size: float) -> str:
 
 def _line(progress: Progress) -> str:
     rate = f", {progress.rows / progress.seconds:,.0f} rows/s" if progress.rows and progress.seconds > 0.05 else ""
-    return f"{progress.stage}: {progress.rows:,} rows, {size_text(progress.bytes)}, {progress.seconds:.1f} s{rate}"
+    rows = counted(progress.rows, "row")
+    return f"{progress.stage}: {rows}, {size_text(progress.bytes)}, {progress.seconds:.1f} s{rate}"
 
 
 @contextmanager
@@ -60,7 +61,8 @@ def _lines(name: str) -> Iterator[Callable[[Progress], None]]:
         now = time.monotonic()
         if now - shown >= PLAIN_SECONDS:
             shown = now
-            click.echo(f"{name}: {_line(progress)}", err=True)
+            with suppress(OSError):  # a run does not end because nobody reads how it goes
+                click.echo(f"{name}: {_line(progress)}", err=True)
 
     yield show
 
@@ -74,27 +76,28 @@ def _summary(result: TaskResult) -> str:
     checkpoint = ""
     if result.checkpoint_after is not None:
         before = result.checkpoint_before if result.checkpoint_before is not None else "none"
-        moved = f"{before} -> {result.checkpoint_after}" if result.rows else result.checkpoint_after
-        checkpoint = f"; checkpoint {moved}"
+        change = f"{before} -> {result.checkpoint_after}" if result.rows else result.checkpoint_after
+        checkpoint = f"; checkpoint {change}"
     if result.rows == 0 and result.commits == 0:
         return f"{result.task}: nothing new{checkpoint} ({result.seconds:.2f} s)"
-    commits = "1 commit" if result.commits == 1 else f"{result.commits:,} commits"
+    moved = f"{counted(result.rows, 'row')} in {counted(result.commits, 'commit')}"
     rate = f", {result.rows / result.seconds:,.0f} rows/s" if result.seconds > 0 else ""
-    return f"{result.task}: {result.rows:,} rows in {commits}{checkpoint} ({result.seconds:.2f} s{rate})"
+    return f"{result.task}: {moved}{checkpoint} ({result.seconds:.2f} s{rate})"
 
 
 def _committed(result: TaskResult | None) -> str:
     if result is None or result.commits == 0:
         return "nothing was committed"
     after = f", checkpoint {result.checkpoint_after}" if result.checkpoint_after is not None else ""
-    return f"{result.rows:,} rows were committed{after}; the rest was rolled back"
+    verb = "was" if result.rows == 1 else "were"
+    return f"{counted(result.rows, 'row')} {verb} committed{after}; the rest was rolled back"
 
 
 def _as_dict(result: TaskResult | None) -> dict[str, Any] | None:
     return None if result is None else dataclasses.asdict(result)
 
 
-def run_task(task: Task, where: str, full: bool, as_json: bool) -> None:
+def run_task(task: Task, where: str, full: bool, as_json: bool, known: Mapping[str, str] | None = None) -> None:
     """Run it, show how it goes, say how it ended; exits on failure."""
     from qanat.errors import QanatError
 
@@ -108,5 +111,8 @@ def run_task(task: Task, where: str, full: bool, as_json: bool) -> None:
         click.echo(f"interrupted: {_committed(task.last)}", err=True)
         sys.exit(EXIT_INTERRUPTED)
     except QanatError as error:
-        fail(error, where, as_json, result=_as_dict(task.last))
-    click.echo(json.dumps({"ok": True, "result": _as_dict(result)}) if as_json else _summary(result))
+        fail(error, where, as_json, known=known or {}, result=_as_dict(task.last))
+    done = f"the run was committed ({counted(result.rows, 'row')} in {counted(result.commits, 'commit')})"
+    if result.commits == 0:
+        done = "the run has ended: nothing was new"
+    say(json.dumps({"ok": True, "result": _as_dict(result)}) if as_json else _summary(result), done)

@@ -7,8 +7,12 @@ import datetime
 import decimal
 import json
 import math
+import os
+import re
 from collections.abc import Callable, Iterator
 from typing import IO, TYPE_CHECKING, Any
+
+from qanat.errors import QanatError
 
 if TYPE_CHECKING:
     import polars as pl
@@ -107,8 +111,20 @@ _WRITERS = {
 }
 
 
+_SYSTEM_ERROR = re.compile(r"\(os error (\d+)\)")
+
+
 def save_stream(stream: Stream, file: IO[bytes], form: str) -> int:
-    """Write all rows of a stream in a format; returns how many."""
-    rows = _WRITERS[form](_frames(stream), file)
-    file.flush()
+    """Write all rows of a stream in a format; returns how many. What the system refuses is an OSError."""
+    try:
+        rows = _WRITERS[form](_frames(stream), file)
+        file.flush()
+    except QanatError:
+        raise
+    except Exception as error:
+        number = _SYSTEM_ERROR.search(str(error))  # polars gives it only as text, in errors of several classes
+        if number is None:
+            raise
+        code = int(number.group(1))
+        raise OSError(code, os.strerror(code)) from error
     return rows

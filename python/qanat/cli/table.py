@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from qanat.cli.outcome import counted, escaped
+
 if TYPE_CHECKING:
     import polars as pl
 
@@ -35,18 +37,16 @@ def frame_text(frame: pl.DataFrame) -> str:
 
     width = max(shutil.get_terminal_size().columns, 40) if sys.stdout.isatty() else UNLIMITED_WIDTH
     with pl.Config(tbl_rows=-1, tbl_cols=-1, tbl_hide_dataframe_shape=True, fmt_str_lengths=60, tbl_width_chars=width):
-        return str(frame)
+        shown = frame.with_columns(pl.col(pl.String).map_elements(escaped, return_dtype=pl.String))
+        return "\n".join(escaped(line) for line in str(shown).split("\n"))  # names and nested values too
 
 
 def show_stream(stream: Stream, limit: int) -> None:
     """Print the first rows and how many there are."""
     frame, rows = _head(stream, limit)
-    if frame.width == 0:
-        click.echo("done; the statement returns no rows")
-        return
     click.echo(frame_text(frame))
-    columns = "1 column" if frame.width == 1 else f"{frame.width} columns"
+    columns = counted(frame.width, "column")
     if rows > frame.height:
         click.echo(f"{frame.height:,} of {rows:,} rows shown, {columns} (--rows N shows more, -o FILE saves all)")
     else:
-        click.echo(f"{rows:,} {'row' if rows == 1 else 'rows'}, {columns}")
+        click.echo(f"{counted(rows, 'row')}, {columns}")
