@@ -130,9 +130,9 @@ with qn.connect(f"sqlite:///{sys.argv[1]}") as db:
 
 
 def test_a_file_that_may_only_be_read() -> None:
-    """Read-only by its permissions alone. Root may write everything: as root, the process becomes someone else first."""
+    """Read-only by its permissions alone. Root may write everything: then the process becomes someone else first."""
     with tempfile.TemporaryDirectory() as folder:  # not tmp_path, which only its owner may enter
-        os.chmod(folder, 0o755)
+        Path(folder).chmod(0o755)
         file = Path(folder, "fixed.db")
         with sqlite3.connect(file) as made:
             made.execute("create table t (i integer)")

@@ -1,4 +1,4 @@
-"""Every code sample of the documents runs, and prints what its comments say."""
+"""The documents are right: Python prints what its comments say, TOML loads, commands work, links lead somewhere."""
 
 from __future__ import annotations
 
@@ -8,19 +8,31 @@ import fnmatch
 import io
 import re
 import shlex
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import qanat as qn
+
 ROOT = Path(__file__).resolve().parents[2]
-FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-DOCUMENTS = sorted(
-    path
-    for path in [ROOT / "README.md", *ROOT.glob("docs/**/*.md"), *ROOT.glob("src/**/README.md")]
-    if "```" in path.read_text("utf-8")
+FENCE = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+LANGUAGES = {"python", "toml", "sh", "text"}
+ALL_DOCUMENTS = sorted(
+    [
+        *ROOT.glob("*.md"),
+        *(
+            path
+            for folder in ("bench", "docs", "examples", "python", "src", "tests")
+            for path in ROOT.glob(f"{folder}/**/*.md")
+        ),
+    ]
 )
+DOCUMENTS = [path for path in ALL_DOCUMENTS if "```" in path.read_text("utf-8")]
 
 
 def expected_output(line: str) -> str | None:
@@ -49,32 +61,73 @@ def run_python(source: str, namespace: dict[str, Any], where: str) -> int:
     return compared
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def check_toml(source: str, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A task must load, connections must be configurations; either is saved for the samples that follow."""
+    document = tomllib.loads(source)
+    for variable in re.findall(r"\$\{(\w+)\}", source):
+        monkeypatch.setenv(variable, "from the environment")
+    if "task" in document:
+        file.write_text(source, encoding="utf-8")
+        assert qn.Task.load(file).name == document["task"]["name"]
+    elif "connections" in document:
+        file.write_text(source, encoding="utf-8")
+        assert qn.load_config(file).keys() == document["connections"].keys()
+    else:
+        assert document.keys() <= {"include", "source", "sink", "checkpoint"}, f"a part of no known file: {source}"
+
+
+def run_shell(line: str, folder: Path) -> None:
+    """A make target must be there; a qanat command must succeed, on what the samples before it have made."""
+    words = shlex.split(line, comments=True)
+    if words[:1] == ["make"]:
+        makefile = (ROOT / "Makefile").read_text("utf-8")
+        assert all(re.search(rf"^{re.escape(word)}:", makefile, re.MULTILINE) for word in words[1:2]), line
+    elif words and Path(words[0]).name == "qanat":
+        command = [sys.executable, "-m", "qanat", *words[1:]]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{line}:\n{done.stdout}{done.stderr}"
+
+
+def saved_name(before: str) -> str:
+    """The name that the line before a TOML sample gives it: `move.toml`."""
+    named = re.search(r"`([\w./-]+\.toml)`", before)
+    return named.group(1) if named else "sample.toml"
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
 def test_samples_run(document: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     namespace: dict[str, Any] = {}
-    ran = 0
     text = document.read_text(encoding="utf-8")
     for match in FENCE.finditer(text):
         language, source = match.groups()
+        assert language in LANGUAGES, f"{name_of(document)}: a block of {language or 'no language'}: one of {LANGUAGES}"
         before = text[: match.start()].rstrip().splitlines()[-1] if match.start() else ""
         if language == "python":
-            run_python(source, namespace, str(document.relative_to(ROOT)))
-            ran += 1
+            run_python(source, namespace, name_of(document))
         elif language == "toml":
-            tomllib.loads(source)
-            saved_as = re.search(r"`([\w./-]+\.toml)`", before)
-            if saved_as:
-                (tmp_path / saved_as.group(1)).write_text(source, encoding="utf-8")
-            ran += 1
+            check_toml(source, tmp_path / saved_name(before), monkeypatch)
         elif language == "sh":
             for line in source.splitlines():
-                assert shlex.split(line, comments=True) or not line.strip()
-                target = re.match(r"make (\w+)", line)
-                if target:
-                    assert re.search(rf"^{target.group(1)}:", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
-            ran += 1
-    assert ran or not FENCE.search(text)
+                run_shell(line, tmp_path)
+
+
+@pytest.mark.parametrize("document", ALL_DOCUMENTS, ids=name_of)
+def test_links_lead_somewhere(document: Path) -> None:
+    targets = [link.partition("#")[0] for link in LINK.findall(document.read_text("utf-8"))]
+    relative = [target for target in targets if target and not re.match(r"[a-z]+:", target)]
+    assert [target for target in relative if not (document.parent / target).exists()] == []
+
+
+def test_some_commands_are_run() -> None:
+    """The commands of the guide to the command line are among what runs."""
+    blocks = FENCE.findall((ROOT / "docs" / "guides" / "cli.md").read_text("utf-8"))
+    lines = [line for language, source in blocks if language == "sh" for line in source.splitlines()]
+    assert sum(line.startswith("qanat ") for line in lines) >= 4
 
 
 def test_readme_tour_promises_output() -> None:
