@@ -440,6 +440,10 @@ enum qn_status qn_checkpoint_watch_init(struct qn_checkpoint_watch *watch, const
 {
     *watch = (struct qn_checkpoint_watch){ .kind = QN_CHECKPOINT_NONE };
     QN_TRY(qn_reader_init(&watch->column, field, err));
+    if (watch->column.type.id == QN_TYPE_NULL) {
+        watch->last.type = watch->highest.type = watch->column.type;
+        return QN_OK; /* no value has told the type: no row at all, or a null, which is refused as a row */
+    }
     enum qn_status status = qn_checkpoint_type(&watch->column, &watch->last.type, &watch->kind, err);
     watch->highest.type = watch->last.type;
     return status;

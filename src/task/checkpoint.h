@@ -78,6 +78,8 @@ struct qn_checkpoint_watch {
     int64_t highest_row;
 };
 
+/* A column of type Null, as SQLite has for an expression without rows, is watched with the kind NONE: none of its rows is
+ * taken. */
 enum qn_status qn_checkpoint_watch_init(struct qn_checkpoint_watch *watch, const struct ArrowSchema *field,
                                         struct qn_error *err) QN_MUST_CHECK;
 void qn_checkpoint_watch_dispose(struct qn_checkpoint_watch *watch);

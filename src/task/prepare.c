@@ -234,6 +234,9 @@ static enum qn_status watch_checkpoint(struct qn_run *run, struct qn_error *err)
     run->feed.column = column;
     run->feed.every_rows = task->checkpoint.every_rows;
     watch->ordered = task->checkpoint.every_rows > 0;
+    if (watch->kind == QN_CHECKPOINT_NONE) {
+        return QN_OK; /* nothing to compare with */
+    }
     if (!run->stored.exists || run->options.full) {
         return check_initial(run, err);
     }

@@ -383,6 +383,25 @@ def test_a_decimal_of_sqlite_is_no_checkpoint(tmp_path: Path) -> None:
         qn.Task(plan_of(source, sqlite(tmp_path / "b.db"))).run()
 
 
+def test_a_column_whose_values_tell_its_type_may_have_none(tmp_path: Path, db_uri: str) -> None:
+    """SQLite knows the type of an expression by its values alone: where nothing is new there is none to know."""
+    source = sqlite(tmp_path / "a.db")
+    query = "select id + 0 as id, upper(carrier) as carrier from s where id > :checkpoint order by id"
+    task = qn.Task(plan_of(source, db_uri, source={"query": query}))
+    with qn.connect(source) as db:
+        db.insert("s", flights(1, 2), mode="create")
+        assert task.run().rows == 2
+        again = task.run()
+        assert (again.rows, again.checkpoint_before, again.checkpoint_after) == (0, "2", "2")
+        db.insert("s", flights(3))
+        assert task.run().rows == 1
+        nulls = plan_of(source, db_uri, source={"query": "select null as id, 'x' as carrier where :checkpoint > 0"})
+        with pytest.raises(qn.DataError, match="the value is null") as caught:
+            qn.Task(nulls).run()
+        assert (caught.value.row, caught.value.column) == (0, "id")
+    assert rows_of(db_uri, "select id, carrier from t order by id") == [(1, "C1"), (2, "C2"), (3, "C3")]
+
+
 def test_the_table_as_a_source_is_read_past_its_checkpoint(db_uri: str, tmp_path: Path) -> None:
     plan = plan_of(db_uri, sqlite(tmp_path / "sink.db"), source={"connection": "a", "table": "s", "_whole": True})
     del plan["checkpoint"]["initial"]
