@@ -163,6 +163,9 @@ static void name_existing_table(const struct job *job, enum qn_status status, st
 static enum qn_status write_rows(struct job *job, int64_t *rows_out, struct qn_error *err)
 {
     bool keyed = job->ingest.mode == QN_INGEST_UPSERT || job->ingest.mode == QN_INGEST_IGNORE;
+    if (keyed) {
+        QN_TRY(qn__source_watch_key(&job->source, job->ingest.key, job->ingest.n_key, err));
+    }
     struct qn_driver_ingest ingest = {
         .struct_size = sizeof ingest,
         .schema = job->ingest.schema,

@@ -14,6 +14,35 @@ static enum qn_status watched_schema(void *self, struct ArrowSchema *out, struct
     return qn_schema_copy(&source->schema, out, err);
 }
 
+/* The first row with a null in the key. */
+static enum qn_status check_key(struct qn_source *source, const struct ArrowArray *batch, struct qn_error *err)
+{
+    enum qn_status status = qn_batch_reader_bind(&source->readers, batch, err);
+    if (status != QN_OK && err != NULL && err->row >= 0) {
+        err->row += source->n_rows;
+    }
+    int64_t first = source->readers.length;
+    const char *column = NULL;
+    for (size_t k = 0; k < source->n_key && status == QN_OK; k++) {
+        const struct qn_reader *reader = &source->readers.columns[qn_schema_find(&source->schema, source->key[k])];
+        int64_t row = 0;
+        while (row < first && !qn_reader_is_null(reader, row)) {
+            row++;
+        }
+        column = row < first ? source->key[k] : column;
+        first = row;
+    }
+    if (column != NULL) {
+        status = qn_error_set(err, QN_ERR_DATA, "row %lld: the column \"%s\" of the key is null",
+                              (long long)(source->n_rows + first), column);
+        qn_error_hint(err,
+                      "a null is never equal to another: the row would be added again by every run; fill the nulls "
+                      "or leave these rows out");
+        qn_error_place(err, source->n_rows + first, column);
+    }
+    return status;
+}
+
 static enum qn_status watched_next(void *self, struct ArrowArray *out, struct qn_error *err)
 {
     struct qn_source *source = self;
@@ -28,6 +57,18 @@ static enum qn_status watched_next(void *self, struct ArrowArray *out, struct qn
     if (out->release != NULL && out->n_children != source->schema.n_children) {
         qn_array_release(out);
         return qn_error_set(err, QN_ERR_DATA, "a batch does not have the columns of its stream's schema");
+    }
+    if (out->release != NULL && source->n_key > 0) {
+        source->error = (struct qn_error)QN_ERROR_INIT;
+        status = check_key(source, out, &source->error);
+        if (status != QN_OK) {
+            qn_array_release(out);
+            source->failed = true;
+            if (err != NULL) {
+                *err = source->error;
+            }
+            return status;
+        }
     }
     source->n_rows += out->release != NULL ? out->length : 0;
     return QN_OK;
@@ -100,6 +141,15 @@ enum qn_status qn__source_open(struct qn_source *source, struct ArrowArrayStream
     return status;
 }
 
+enum qn_status qn__source_watch_key(struct qn_source *source, const char *const *key, size_t n_key,
+                                    struct qn_error *err)
+{
+    QN_TRY(qn_batch_reader_init(&source->readers, &source->schema, err));
+    source->key = key;
+    source->n_key = n_key;
+    return QN_OK;
+}
+
 enum qn_status qn__source_status(const struct qn_source *source, enum qn_status status, struct qn_error *err)
 {
     if (!source->failed) {
@@ -114,5 +164,6 @@ enum qn_status qn__source_status(const struct qn_source *source, enum qn_status 
 void qn__source_close(struct qn_source *source)
 {
     qn_stream_release(&source->watched);
+    qn_batch_reader_dispose(&source->readers);
     qn_schema_release(&source->schema);
 }
