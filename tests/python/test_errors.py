@@ -105,6 +105,24 @@ def test_wrong_table_and_column(db: qn.Connection) -> None:
         db.insert("childs", {"id": [1]})
 
 
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ("'infinity'::date", ['infinity="null"', '"saturate"', '"text"']),
+        ("'-infinity'::timestamptz", ['infinity="null"']),
+        ("'NaN'::numeric(5,2)", ['numeric_special="null"', '"text"']),
+    ],
+)
+def test_hints_name_the_keyword_that_helps(postgres_uri: str, value: str, words: list[str]) -> None:
+    with qn.connect(postgres_uri) as connection:
+        with pytest.raises(qn.DataError) as caught:
+            connection.execute(f"select {value} as v")
+        assert all(word in (caught.value.hint or "") for word in words)
+        keyword = words[0].partition("=")[0]
+        frame = connection.execute(f"select {value} as v", **{keyword: "null"})  # type: ignore[arg-type]
+        assert frame.item() is None
+
+
 def test_position_counts_in_the_text_that_was_given(postgres_uri: str) -> None:
     with qn.connect(postgres_uri) as connection, pytest.raises(qn.QueryExecutionError) as caught:
         connection.execute("select ?, ?, 'ä', nonsense", [1, 2])

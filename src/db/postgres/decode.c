@@ -134,7 +134,7 @@ static enum qn_status put_beyond(struct qn_pg_rows *rows, struct qn_pg_column *c
         return misfit(rows, column,
                       top ? "infinity, or a time past what the Arrow type can hold"
                           : "-infinity, or a time before what the Arrow type can hold",
-                      "choose a policy for infinity (null, saturate, text), or read the column as Utf8", err);
+                      "choose infinity=\"null\", \"saturate\" or \"text\", or read the column as Utf8", err);
     }
 }
 
@@ -144,7 +144,7 @@ static enum qn_status put_time(struct qn_pg_rows *rows, struct qn_pg_column *col
     int64_t row = rows->row;
     if (micros == QN_MICROS_PER_DAY) {
         return misfit(rows, column, "24:00:00 is past what the Arrow type can hold",
-                      "read the column as Utf8, or choose the policy \"text\" for infinity", err);
+                      "read the column as Utf8, or choose infinity=\"text\"", err);
     }
     if (micros < 0 || micros > QN_MICROS_PER_DAY) {
         return misfit(rows, column, "the server sent a time of day that is none", "this is a fault of the server", err);
@@ -223,7 +223,7 @@ static enum qn_status put_numeric_special(struct qn_pg_rows *rows, struct qn_pg_
         return QN_OK;
     }
     return misfit(rows, column, "NaN or infinity does not fit a decimal",
-                  "choose a policy for numeric specials (null, text), or read the column as Float64 or Utf8", err);
+                  "choose numeric_special=\"null\" or \"text\", or read the column as Float64 or Utf8", err);
 }
 
 static enum qn_status put_numeric_text(struct qn_pg_rows *rows, struct qn_pg_column *column,
