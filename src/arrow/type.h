@@ -121,6 +121,7 @@ void qn_stream_release(struct ArrowArrayStream *stream);
 #define qn_auto_stream __attribute__((cleanup(qn_stream_release))) struct ArrowArrayStream
 
 /* Metadata keys of ours. */
+#define QN_KEY_DATABASE "qanat.database" /* whose type that is, where its own text form is exact: the dialect's name */
 #define QN_KEY_SQL_TYPE "qanat.sql_type" /* the column's type as the database names it */
 #define QN_KEY_KIND     "qanat.kind"     /* "json" or "uuid": what a text parameter is */
 

@@ -172,7 +172,8 @@ class Watcher(threading.Thread):
 
     def __init__(self, uri: str) -> None:
         super().__init__(daemon=True)
-        self.db = qn.connect(uri, timeout=0.01)  # before anything is written: opening a file may find it locked, too
+        # Before anything is written: opening a file may find it locked, too. It does not wait for locks.
+        self.db = qn.connect(uri, timeout=0.01) if uri.startswith("sqlite") else qn.connect(uri)
         self.seen: list[tuple[int, int, int]] = []  # rows, and the lowest and highest number of their writer
         self.tries = 0
         self.changed = threading.Condition()
@@ -369,3 +370,117 @@ def test_any_column_is_kept_or_refused(values: list[Any]) -> None:
     except qn.DataError:
         return
     assert series.to_list() == values
+
+
+# ---- PostgreSQL's own types ------------------------------------------------------------------------------------------
+
+EXACT_TEXTS = [
+    ("numeric", ["1.50", "-0.000000000000000000000000000000000000000001", "1" + "0" * 60, "NaN", "Infinity"]),
+    ("numeric(50,10)", ["1234567890123456789012345678901234567890.0123456789", "-0.0000000001", "NaN"]),
+    ("interval", ["1 year 2 mons -3 days +04:05:06.789012", "-00:00:00.000001", "00:00:00"]),
+    ("json", ['{"a":  1, "a": 2}', "null"]),
+    ("jsonb", ['{"a": [1, 2.50]}', "null"]),
+    ("uuid", ["00112233-4455-6677-8899-aabbccddeeff"]),
+    ("xml", ["<a>1</a>"]),
+    ("inet", ["10.0.0.1/8", "::1"]),
+    ("cidr", ["10.0.0.0/8"]),
+    ("macaddr", ["08:00:2b:01:02:03"]),
+]
+
+
+@pytest.mark.parametrize(("sql_type", "values"), EXACT_TEXTS)
+@pytest.mark.parametrize("made", ["create", "append", "upsert"])
+def test_postgres_to_postgres_keeps_type_and_value(
+    postgres_uri: str, sql_type: str, values: list[str], made: str
+) -> None:
+    with qn.connect(postgres_uri) as source, qn.connect(postgres_uri) as sink:
+        source.execute(f"create table n1 (id integer primary key, v {sql_type})")
+        for i, text in enumerate([*values, None]):
+            source.execute(f"insert into n1 values (?, ?::text::{sql_type})", [i, text])
+        if made == "create":
+            sink.insert("n2", source.stream("select * from n1"), mode="create")
+        else:
+            sink.execute(f"create table n2 (id integer primary key, v {sql_type})")
+            key = ["id"] if made == "upsert" else None
+            sink.insert("n2", source.stream("select * from n1"), mode=made, key=key)  # type: ignore[arg-type]
+        assert sink.columns("n2")["type"].to_list() == ["integer", sql_type]
+        both = "select id, v::text as t from {} order by id"
+        assert sink.execute(both.format("n2")).rows() == sink.execute(both.format("n1")).rows()
+
+
+@pytest.mark.parametrize(
+    ("sql_type", "value", "says"),
+    [
+        ("numeric(6,2)", "1.005", "more places"),
+        ("numeric(6,2)", "1005e-3", "more places"),
+        ("numeric(6,-2)", "150", "more places"),
+        ("numeric(6,2)", "one", "not a number"),
+        ("numeric", "1.2.3", "not a number"),
+        ("numeric", "", "not a number"),
+        ("numeric", "1e-16384", "more places"),
+        ("interval", "00:00:00.0000001", "microsecond"),
+    ],
+)
+def test_text_that_the_server_would_round_is_refused(postgres_uri: str, sql_type: str, value: str, says: str) -> None:
+    with qn.connect(postgres_uri) as db:
+        db.execute(f"create table t (v {sql_type})")
+        with pytest.raises(qn.DataError, match=says) as caught:
+            db.insert("t", {"v": [None, value]})
+        assert (caught.value.row, caught.value.column) == (1, "v")
+        assert db.execute("select count(*) as n from t").item() == 0
+
+
+@pytest.mark.parametrize(
+    ("sql_type", "value", "stored"),
+    [
+        ("numeric(6,2)", " 1.5000 ", "1.50"),
+        ("numeric(6,2)", "+15e-1", "1.50"),
+        ("numeric(6,2)", "0e-99", "0.00"),
+        ("numeric(6,2)", ".5", "0.50"),
+        ("numeric(6,2)", "nan", "NaN"),
+        ("numeric(6,-2)", "1.2e3", "1200"),
+        ("numeric", "1e3", "1000"),
+        ("interval", "1.5000000000 hours", "01:30:00"),
+    ],
+)
+def test_text_that_the_column_keeps_is_taken(postgres_uri: str, sql_type: str, value: str, stored: str) -> None:
+    with qn.connect(postgres_uri) as db:
+        db.execute(f"create table t (v {sql_type})")
+        db.insert("t", {"v": [value]})
+        assert db.execute("select v::text as v from t").item() == stored
+
+
+def test_what_the_server_cannot_read_is_its_error(postgres_uri: str) -> None:
+    with qn.connect(postgres_uri) as db:
+        db.execute("create table t (n numeric(6,2), i interval, d interval(0))")
+        for column, value, sqlstate in (("n", "12345", "22003"), ("i", "soon", "22007")):
+            with pytest.raises(qn.DataError) as caught:
+                db.insert("t", {column: [value]})
+            assert caught.value.sqlstate == sqlstate
+        with pytest.raises(qn.DataError, match="does not go into interval"):
+            db.insert("t", {"d": ["1 day"]})
+
+
+def test_a_type_of_another_database_is_not_taken_for_ours(postgres_uri: str, sqlite_uri: str) -> None:
+    with qn.connect(sqlite_uri) as source, qn.connect(postgres_uri) as sink:
+        source.execute("create table t (v json, n numeric)")
+        source.execute("insert into t values ('no json', 'no number')")
+        sink.insert("t", source.stream("select * from t"), mode="create")
+        assert sink.columns("t")["type"].to_list() == ["text", "text"]
+        assert sink.execute("select * from t").rows() == [("no json", "no number")]
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype", "texts"),
+    [
+        ([[1, None], None, []], pl.List(pl.Int64), ["[1, null]", None, "[]"]),
+        ([[["a"], []], [None]], pl.List(pl.List(pl.String)), ['[["a"], []]', "[null]"]),
+        ([[1.5, 2.5]], pl.Array(pl.Float64, 2), ["[1.5, 2.5]"]),
+        ([{"x": 1, "y": [True]}], pl.Struct({"x": pl.Int64, "y": pl.List(pl.Boolean)}), ['{"x": 1, "y": [true]}']),
+    ],
+)
+def test_lists_and_structs_make_jsonb_columns(postgres_uri: str, values: Any, dtype: Any, texts: Any) -> None:
+    with qn.connect(postgres_uri) as db:
+        db.insert("t", pl.DataFrame({"v": pl.Series(values, dtype=dtype)}), mode="create")
+        assert db.columns("t")["type"].to_list() == ["jsonb"]
+        assert db.execute("select v::text as v from t").to_series().to_list() == texts

@@ -40,17 +40,25 @@ static const char *decimal_type(const struct qn_type *type, char buffer[64])
     return buffer;
 }
 
-static const char *string_type(const struct ArrowSchema *field)
+/* A type of PostgreSQL that was read as text gets the same type again: another database's type of that name may hold
+ * anything. */
+static const char *string_type(const struct ArrowSchema *field, char buffer[64])
 {
-    const char *kind = NULL;
+    const char *text = NULL;
     size_t size = 0;
-    if (qn_schema_metadata_get(field, QN_KEY_KIND, &kind, &size) && size == 4) {
-        return memcmp(kind, "json", 4) == 0 ? "jsonb" : (memcmp(kind, "uuid", 4) == 0 ? "uuid" : "text");
+    const char *own = qn__dialect_postgres.name;
+    if (qn_schema_metadata_get(field, QN_KEY_DATABASE, &text, &size) && size == strlen(own) &&
+        memcmp(text, own, size) == 0 && qn_schema_metadata_get(field, QN_KEY_SQL_TYPE, &text, &size) &&
+        qn_pg_type_text_exact(text, size)) {
+        memcpy(buffer, text, size);
+        buffer[size] = '\0';
+        return buffer;
+    }
+    if (qn_schema_metadata_get(field, QN_KEY_KIND, &text, &size) && size == 4) {
+        return memcmp(text, "json", 4) == 0 ? "jsonb" : (memcmp(text, "uuid", 4) == 0 ? "uuid" : "text");
     }
     return "text";
 }
-
-static const char *array_type(const struct ArrowSchema *field, char buffer[64]);
 
 static const char *column_type(const struct ArrowSchema *field, char buffer[64])
 {
@@ -88,7 +96,7 @@ static const char *column_type(const struct ArrowSchema *field, char buffer[64])
     case QN_TYPE_STRING:
     case QN_TYPE_LARGE_STRING:
     case QN_TYPE_STRING_VIEW:
-        return string_type(values);
+        return string_type(field, buffer);
     case QN_TYPE_BINARY:
     case QN_TYPE_LARGE_BINARY:
     case QN_TYPE_BINARY_VIEW:
@@ -110,30 +118,12 @@ static const char *column_type(const struct ArrowSchema *field, char buffer[64])
     case QN_TYPE_LIST:
     case QN_TYPE_LARGE_LIST:
     case QN_TYPE_FIXED_LIST:
-        return array_type(values, buffer);
     case QN_TYPE_STRUCT:
     case QN_TYPE_MAP:
-        return "jsonb";
+        return "jsonb"; /* lists too: arrays are not written */
     default:
         return NULL;
     }
-}
-
-/* Lists become arrays of their items' type; lists of lists have one array type with one dimension more. */
-static const char *array_type(const struct ArrowSchema *field, char buffer[64])
-{
-    char inner[64];
-    if (field->n_children != 1) {
-        return NULL;
-    }
-    const char *item = column_type(field->children[0], inner);
-    if (item == NULL) {
-        return NULL;
-    }
-    size_t size = strlen(item);
-    bool array_already = size > 2 && strcmp(item + size - 2, "[]") == 0;
-    int written = snprintf(buffer, 64, "%s%s", item, array_already ? "" : "[]");
-    return written > 0 && written < 64 ? buffer : NULL;
 }
 
 const struct qn_dialect qn__dialect_postgres = {

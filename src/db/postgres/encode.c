@@ -10,9 +10,9 @@
  *   decimals of a second as the column has them. A wall clock is no point in time: timestamps with and without a zone do
  *   not meet.
  * - Text goes into text types, json, uuid and types whose input is text (format 0). Numbers, bools, dates and times go
- *   into text as PostgreSQL writes them. Text never becomes a number, date or bool in a table on the quiet: there the
- *   encoder has format 0, which is right for a parameter, and the caller that writes tables refuses it
- *   (qn_pg_encode_type_strict).
+ *   into text as PostgreSQL writes them. Text never becomes a date, bool or number of a fixed width in a table on the
+ *   quiet: there the encoder has format 0, which is right for a parameter, and the caller that writes tables refuses it
+ *   (qn_pg_encode_type_strict). Numeric and interval, which arrive as text, go back as checked text (encode_cast.c).
  * - Everything goes into json but binary; binary goes into bytea and, with 16 bytes, uuid.
  */
 #include "db/postgres/encode.h"

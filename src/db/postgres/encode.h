@@ -48,6 +48,10 @@ struct qn_pg_encoder {
 enum qn_status qn_pg_encoder_choose(const struct qn_reader *reader, uint32_t target_oid, int32_t typmod,
                                     struct qn_pg_encoder *out, struct qn_error *err) QN_MUST_CHECK;
 
+/* For an encoder of format 0 that writes into a table: the SQL type that the server casts its text to, with `put` made to
+ * refuse what that would round; NULL for the types that have no such way. */
+const char *qn_pg_encoder_cast(struct qn_pg_encoder *encoder);
+
 /* put, for callers outside. */
 static inline enum qn_status qn_pg_encoder_put(const struct qn_pg_encoder *encoder, int64_t row, struct qn_buffer *out,
                                                struct qn_error *err)

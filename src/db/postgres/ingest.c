@@ -167,7 +167,13 @@ static enum qn_status choose_encoders(struct ingest_plan *plan, struct qn_error 
         uint32_t oid = column->text_like ? QN_PG_TEXT : column->oid;
         QN_TRY(qn_pg_encoder_choose(&plan->readers.columns[c], oid, column->typmod, encoder, err));
         if (encoder->format == 0) {
-            if (qn_pg_encode_type_strict(oid) || column->cast == NULL) {
+            const char *cast = qn_pg_encoder_cast(encoder);
+            if (cast != NULL) {
+                column->cast = qn_strdup(cast);
+                if (column->cast == NULL) {
+                    return qn__no_memory(err);
+                }
+            } else if (qn_pg_encode_type_strict(oid) || column->cast == NULL) {
                 return qn_pg_encode_refuse(encoder, err);
             }
             plan->staged = true;

@@ -240,6 +240,9 @@ static enum qn_status plan_column(struct qn_pg_rows *rows, struct qn_pg *pg, con
     rows->by_values = rows->by_values || column->decoder == QN_PG_DECODE_NUMERIC_WIDENED;
     QN_TRY(qn_schema_set(&rows->schema, i, field->name, &type, err));
     column->name = rows->schema.children[i]->name;
+    if (type.id == QN_TYPE_STRING_VIEW && qn_pg_type_text_exact(sql_type, strlen(sql_type))) {
+        QN_TRY(qn_schema_metadata_set(rows->schema.children[i], QN_KEY_DATABASE, qn__dialect_postgres.name, err));
+    }
     return qn_schema_metadata_set(rows->schema.children[i], QN_KEY_SQL_TYPE, sql_type, err);
 }
 

@@ -306,6 +306,10 @@ struct qn_pg_type {
 };
 /* The table's entry, or NULL. */
 const struct qn_pg_type *qn_pg_type_find(uint32_t oid);
+/* True for the names of types (as format_type writes them) that are read as text and whose text, written back, is the same
+ * value: what a table made from such a column may have. */
+#define QN_PG_TYPE_TEXT_MAX 32
+bool qn_pg_type_text_exact(const char *name, size_t size);
 
 /* Names of types that are not in the table, asked of the server once. */
 struct qn_pg_type_name {

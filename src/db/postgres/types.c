@@ -48,6 +48,26 @@ const struct qn_pg_type *qn_pg_type_find(uint32_t oid)
     return NULL;
 }
 
+bool qn_pg_type_text_exact(const char *name, size_t size)
+{
+    static const char *const exact[] = { "numeric", "interval", "json", "jsonb",  "uuid",
+                                         "xml",     "inet",     "cidr", "macaddr" };
+    for (size_t i = 0; i < sizeof exact / sizeof exact[0]; i++) {
+        if (strlen(exact[i]) == size && memcmp(exact[i], name, size) == 0) {
+            return true;
+        }
+    }
+    /* "numeric(50,10)", and nothing else that begins so: it becomes SQL */
+    size_t at = strlen("numeric(");
+    if (size > QN_PG_TYPE_TEXT_MAX || size <= at || memcmp(name, "numeric(", at) != 0 || name[size - 1] != ')') {
+        return false;
+    }
+    while (at + 1 < size && (qn_ascii_digit(name[at]) || name[at] == ',' || name[at] == '-')) {
+        at++;
+    }
+    return at + 1 == size;
+}
+
 static uint32_t oid_for_string(const struct ArrowSchema *field)
 {
     const char *kind = NULL;
