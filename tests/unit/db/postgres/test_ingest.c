@@ -468,6 +468,40 @@ static void ingest__text_goes_into_types_that_are_written_as_text(void **state)
     assert_string_equal(err.sqlstate, "22P02");
 }
 
+static void ingest__text_of_numerics_and_intervals_is_never_rounded(void **state)
+{
+    struct qn_pg *pg = *state;
+    server_run(pg, "create table nt (n numeric, p numeric(6,2), h numeric(6,-2), i interval)");
+    const char *const names[] = { "n", "p", "h", "i" };
+    struct made_column columns[4];
+    for (int i = 0; i < 4; i++) {
+        columns[i] = (struct made_column){ names[i], qn_type_of(QN_TYPE_STRING_VIEW) };
+    }
+    struct ArrowArrayStream rows;
+    int64_t written = -1;
+    struct qn_error err = QN_ERROR_INIT;
+    const char *const texts[] = { "-1e-20", " +1.5000", "12.E2", "1 day 00:00:00.0000010" };
+    (void)made_stream(columns, 4, 1, 2, fill_texts, (void *)(uintptr_t)texts, &rows);
+    expect_ok(ingest(pg, "nt", QN_INGEST_APPEND, NULL, 0, &rows, &written, &err), &err);
+    server_expect(pg, "select n::text, p::text, h::text, i::text from nt",
+                  "-0.00000000000000000001|1.50|1200|1 day 00:00:00.000001\n<null>|<null>|<null>|<null>");
+    static const char *const bad[][4] = {
+        { "", NULL, NULL, NULL },      { "-", NULL, NULL, NULL },
+        { "1e", NULL, NULL, NULL },    { ".", NULL, NULL, NULL },
+        { "0x1F", NULL, NULL, NULL },  { "1e-99999999999999999999", NULL, NULL, NULL },
+        { NULL, "1.005", NULL, NULL }, { NULL, "1005e-3", NULL, NULL },
+        { NULL, NULL, "150", NULL },   { NULL, NULL, NULL, "0.1234567 s" },
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        err = (struct qn_error)QN_ERROR_INIT;
+        (void)made_stream(columns, 4, 1, 1, fill_texts, (void *)(uintptr_t)bad[i], &rows);
+        assert_int_equal(ingest(pg, "nt", QN_INGEST_APPEND, NULL, 0, &rows, &written, &err), QN_ERR_DATA);
+        assert_int_equal(err.row, 0);
+        assert_string_not_equal(err.column_name, "");
+    }
+    server_expect(pg, "select count(*) from nt", "2");
+}
+
 static void ingest__text_never_becomes_a_date_on_the_quiet(void **state)
 {
     struct qn_pg *pg = *state;
@@ -691,6 +725,7 @@ int main(void)
         SERVER_TEST(ingest__no_rows_and_no_columns),
         SERVER_TEST(ingest__names_are_quoted),
         SERVER_TEST(ingest__text_goes_into_types_that_are_written_as_text),
+        SERVER_TEST(ingest__text_of_numerics_and_intervals_is_never_rounded),
         SERVER_TEST(ingest__text_never_becomes_a_date_on_the_quiet),
         SERVER_TEST(ingest__upsert_inserts_and_updates),
         SERVER_TEST(ingest__a_key_twice_in_a_call_names_both_rows),
