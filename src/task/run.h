@@ -27,6 +27,7 @@ struct qn_run {
     bool reader_runs;
     int64_t reading_nanos; /* written by the reader thread, read after joining it */
     int64_t began, last_progress;
+    bool cancelled; /* by the progress callback, which is not called again */
     const char *stage;
 };
 

@@ -6,6 +6,7 @@
  * stops the other: the writer by stopping the queue and cancelling the source's statement, the reader by handing its
  * error through the queue, where it fails the sink's call.
  */
+#include "base/interrupt.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/utf8.h"
@@ -25,7 +26,7 @@ enum qn_status qn_run_progress(struct qn_run *run, const char *stage, struct qn_
     int64_t now = qn_clock_nanos();
     bool changed = run->stage == NULL || strcmp(run->stage, stage) != 0;
     run->stage = stage;
-    if (run->options.progress == NULL || (!changed && now - run->last_progress < PROGRESS_NANOS)) {
+    if (run->options.progress == NULL || run->cancelled || (!changed && now - run->last_progress < PROGRESS_NANOS)) {
         return QN_OK;
     }
     run->last_progress = now;
@@ -35,9 +36,17 @@ enum qn_status qn_run_progress(struct qn_run *run, const char *stage, struct qn_
                                          .bytes = run->feed.bytes,
                                          .seconds = (double)(now - run->began) / NANOS_PER_SECOND };
     if (run->options.progress(run->options.progress_context, &progress) != 0) {
+        run->cancelled = true;
         return qn_error_set(err, QN_ERR_CANCELLED, "the run was cancelled");
     }
     return QN_OK;
+}
+
+/* While a statement of the source or the sink keeps this thread waiting. */
+static enum qn_status on_wait(void *context, struct qn_error *err)
+{
+    struct qn_run *run = context;
+    return qn_run_progress(run, run->stage, err);
 }
 
 static enum qn_status tick(void *context, struct qn_error *err)
@@ -187,12 +196,20 @@ static enum qn_status write_checkpoint(struct qn_run *run, struct qn_error *err)
     return qn_checkpoint_store(run->sink, &update, &run->stored, err);
 }
 
+static enum qn_status fill_slice(struct qn_run *run, struct qn_error *err)
+{
+    QN_TRY(qn_run_progress(run, "write", err));
+    QN_TRY(qn_connection_begin(run->sink, QN_ISOLATION_DEFAULT, false, err));
+    QN_TRY(write_rows(run, err));
+    return write_checkpoint(run, err);
+}
+
 static enum qn_status write_slice(struct qn_run *run, struct qn_error *err)
 {
-    QN_TRY(qn_connection_begin(run->sink, QN_ISOLATION_DEFAULT, false, err));
-    QN_TRY(qn_run_progress(run, "write", err));
-    QN_TRY(write_rows(run, err));
-    QN_TRY(write_checkpoint(run, err));
+    qn_wait_hook_set(on_wait, run);
+    enum qn_status status = fill_slice(run, err);
+    qn_wait_hook_set(NULL, NULL); /* a commit is not cancelled halfway */
+    QN_TRY(status);
     QN_TRY(qn_interrupt_poll(err));
     QN_TRY(qn_run_progress(run, "commit", err));
     return qn_connection_commit(run->sink, err);
@@ -260,7 +277,10 @@ static enum qn_status move_rows(struct qn_run *run, struct qn_error *err)
 static enum qn_status run_task(struct qn_run *run, struct qn_error *err)
 {
     int64_t began = qn_clock_nanos();
-    QN_TRY(qn_run_prepare(run, err));
+    qn_wait_hook_set(on_wait, run);
+    enum qn_status status = qn_run_prepare(run, err);
+    qn_wait_hook_set(NULL, NULL);
+    QN_TRY(status);
     run->reading_nanos = qn_clock_nanos() - began;
     show_checkpoint(&run->start, run->result.checkpoint_before);
     memcpy(run->result.checkpoint_after, run->result.checkpoint_before, sizeof run->result.checkpoint_after);

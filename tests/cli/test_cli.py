@@ -233,6 +233,27 @@ def test_ctrl_c_stops_within_a_second_and_says_what_was_committed(folder: Path) 
     assert f"interrupted: {rows:,} rows were committed, checkpoint {highest}; the rest was rolled back" in err
 
 
+def test_a_line_comes_every_two_seconds_while_nothing_arrives(folder: Path) -> None:
+    count = "with recursive c(id) as (select 1 union all select id + 1 from c where id < 1e12)"
+    query = f'query = "{count} select max(id) as id from c where id > :checkpoint"'
+    (folder / "slow.toml").write_text(re.sub(r"query = .*", query, TASK), encoding="utf-8")
+    command = [sys.executable, "-m", "qanat", "run", "slow.toml"]
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=folder)
+    try:
+        assert child.stderr is not None
+        lines = [child.stderr.readline() for _ in range(2)]
+        child.send_signal(signal.SIGINT)
+        _, err = child.communicate(timeout=30)
+    finally:
+        child.kill()
+        child.wait()
+    assert (child.returncode, err) == (130, "interrupted: nothing was committed\n")
+    told = [re.fullmatch(r"move: read: 0 rows, 0 B, (\d+\.\d) s\n", line) for line in lines]
+    seconds = [float(match.group(1)) for match in told if match is not None]
+    assert len(seconds) == 2, lines
+    assert 1.8 <= seconds[0] < 10 and 1.8 <= seconds[1] - seconds[0] < 10
+
+
 def test_a_terminal_shows_a_bar_and_the_same_last_line(folder: Path) -> None:
     parent, child = pty.openpty()
     process = subprocess.Popen(

@@ -553,6 +553,56 @@ def test_progress_is_told_and_its_exception_cancels(source_uri: str, db_uri: str
     assert task.run().rows == 1
 
 
+SLOW = {  # no row before the last step
+    "sqlite": "with recursive c(i) as (select 1 union all select i + 1 from c where i < 1e12) "
+    "select max(i) as id from c where i > :checkpoint",
+    "postgres": "select max(i) as id from generate_series(1, 1000000000000) i where i > :checkpoint",
+}
+
+
+@pytest.mark.parametrize("source", SLOW)
+def test_progress_is_told_while_nothing_arrives_and_its_exception_cancels(
+    source: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    uri = request.getfixturevalue("postgres_uri") if source == "postgres" else "sqlite://:memory:"
+    seen: list[qn.Progress] = []
+
+    def wait(progress: qn.Progress) -> None:
+        seen.append(progress)
+        if len(seen) == 6:
+            raise LookupError("long enough")
+
+    task = qn.Task(plan_of(uri, sqlite(tmp_path / "b.db"), source={"connection": "a", "query": SLOW[source]}))
+    with pytest.raises(LookupError, match="long enough"):
+        task.run(progress=wait)
+    assert [item.stage for item in seen] == ["connect"] + ["read"] * 5
+    seconds = [item.seconds for item in seen]
+    assert seconds == sorted(seconds) and seconds[-1] >= 0.4
+    assert {item.rows for item in seen} == {0}
+
+
+def test_progress_is_told_while_the_sink_waits_and_its_exception_cancels(source_uri: str, db_uri: str) -> None:
+    task = qn.Task(plan_of(source_uri, db_uri))
+    assert task.run().rows == 3
+    with qn.connect(source_uri) as db:
+        db.insert("s", flights(4))
+    seen: list[qn.Progress] = []
+
+    def wait(progress: qn.Progress) -> None:
+        seen.append(progress)
+        if len([item for item in seen if item.stage == "write"]) == 4:
+            raise LookupError("long enough")
+
+    with qn.connect(db_uri) as other, other.transaction():
+        other.execute("delete from t where id = 1")
+        if db_uri.startswith("postgres"):
+            other.execute("lock table t in access exclusive mode")
+        with pytest.raises(LookupError, match="long enough"):
+            task.run(progress=wait)
+    assert [item.stage for item in seen] == ["connect", "read"] + ["write"] * 4
+    assert task.run().rows == 1
+
+
 def test_memory_stays_bounded(tmp_path: Path) -> None:
     """Two million rows (104 MB of them) pass through a process that may grow by 60 MB."""
     code = f"""
