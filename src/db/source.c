@@ -34,7 +34,7 @@ static enum qn_status check_key(struct qn_source *source, const struct ArrowArra
     }
     if (column != NULL) {
         status = qn_error_set(err, QN_ERR_DATA, "row %lld: the column \"%s\" of the key is null",
-                              (long long)(source->n_rows + first), column);
+                              (long long)source->n_rows + first, column);
         qn_error_hint(err,
                       "a null is never equal to another: the row would be added again by every run; fill the nulls "
                       "or leave these rows out");

@@ -139,7 +139,7 @@ enum qn_status qn_pg_encode_misfit(const struct qn_pg_encoder *encoder, int64_t 
         return qn_error_set(err, QN_ERR_DATA, "parameter %d: %s", (int)encoder->parameter, text);
     }
     enum qn_status status = qn_error_set(err, QN_ERR_DATA, "row %lld, column \"%s\": %s",
-                                         (long long)(encoder->row_base + row), encoder->reader->name, text);
+                                         (long long)encoder->row_base + row, encoder->reader->name, text);
     qn_error_place(err, encoder->row_base + row, encoder->reader->name);
     return status;
 }
