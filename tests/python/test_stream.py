@@ -311,4 +311,4 @@ def test_pandas_keeps_integers_and_booleans_beside_nulls(db_uri: str) -> None:
     assert int(frame["i"][0]) == 9007199254740993
     assert frame["i"].isna().tolist() == [False, True]
     assert bool(frame["b"][0]) is True
-    assert str(frame["n"].dtype) in ("int64", "Int64")  # its type's other columns decide; both are exact
+    assert frame["n"].tolist() == [1, 2]
