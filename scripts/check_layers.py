@@ -37,7 +37,12 @@ LIBRARIES: dict[str, set[str]] = {
     "jansson": {"wire", "task", "db"},
     "nanoarrow": {"arrow"},
     "Python.h": {"python/ext"},
+    "seccomp.h": {"sandbox"},
 }
+
+# The extension of the sandbox's worker: the one part outside of src/ that is built of these folders' sources.
+WORKER = "python/ext/worker"
+WORKER_MAY_USE = {"base", "arrow", "sandbox", "processor/protocol.h"}
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*(?P<kind>[<"])(?P<path>[^>"]+)[>"]')
 SUFFIXES = {".c", ".h", ".inc"}
@@ -89,7 +94,9 @@ def source_complaint(root: Path, folder: str, kind: str, path: str) -> str | Non
 
 
 def outside_complaint(root: Path, file: Path, folder: str, kind: str, path: str) -> str | None:
-    """The same for what may use include/qanat only."""
+    """The same for what may use include/qanat only, and for the worker's extension."""
+    if folder == "python/ext" and file.is_relative_to(root / WORKER) and (root / "src" / path).is_file():
+        return None if {folder_of(Path(path)), path} & WORKER_MAY_USE else f"{WORKER} may not include {path}"
     if kind == '"' and (file.parent / path).resolve().is_relative_to((root / folder).resolve()):
         return None if (file.parent / path).is_file() else f'"{path}" is not beside the file'
     if kind == '"' or path.partition("/")[0] in LAYERS:

@@ -10,6 +10,7 @@
 #include <qanat/database.h>
 #include <qanat/error.h>
 #include <qanat/stream.h>
+#include <qanat/processor.h>
 #include <qanat/task.h>
 
 #ifdef __cplusplus
