@@ -24,12 +24,19 @@ extern char **environ;
 
 #define FIRST_FREE_FD 3 /* after standard input, output and error */
 
-/* The pipes of a child; [0] is read, [1] written. */
+/* What a child is given. In the pipes [0] is read, [1] written. All numbers are above those that the child will have, so
+ * that putting one in its place never overwrites another. */
 struct pipes {
     int in[2];
     int out[2];
     int err[2];
+    int extra[QN_PROCESS_MAX_FDS]; /* copies of the caller's */
+    int n_extra;
 };
+#define PIPES_INIT                                                                                                     \
+    {                                                                                                                  \
+        .in = { -1, -1 }, .out = { -1, -1 }, .err = { -1, -1 }, .n_extra = 0                                           \
+    }
 
 static void close_fd(int *fd)
 {
@@ -46,23 +53,39 @@ static void close_pipes(struct pipes *pipes)
         close_fd(&pipes->out[end]);
         close_fd(&pipes->err[end]);
     }
+    while (pipes->n_extra > 0) {
+        close_fd(&pipes->extra[--pipes->n_extra]);
+    }
 }
 
-/* Both ends get numbers that the child's standard descriptors do not have, even where the host has closed its own. */
-static bool open_pipe(int ends[2])
+/* Both ends get numbers from `lowest` on, even where the host has closed its own standard descriptors. */
+static bool open_pipe(int ends[2], int lowest)
 {
     int low[2];
     if (pipe2(low, O_CLOEXEC) != 0) {
         return false;
     }
     for (int i = 0; i < 2; i++) {
-        ends[i] = fcntl(low[i], F_DUPFD_CLOEXEC, FIRST_FREE_FD);
+        ends[i] = fcntl(low[i], F_DUPFD_CLOEXEC, lowest);
     }
     int failure = errno;
     (void)close(low[0]);
     (void)close(low[1]);
     errno = failure;
     return ends[0] >= 0 && ends[1] >= 0;
+}
+
+static bool open_pipes(struct pipes *pipes, const int *fds, size_t n_fds)
+{
+    int lowest = FIRST_FREE_FD + (int)n_fds;
+    for (size_t i = 0; i < n_fds; i++) {
+        int copy = fcntl(fds[i], F_DUPFD_CLOEXEC, lowest);
+        if (copy < 0) {
+            return false;
+        }
+        pipes->extra[pipes->n_extra++] = copy;
+    }
+    return open_pipe(pipes->in, lowest) && open_pipe(pipes->out, lowest) && open_pipe(pipes->err, lowest);
 }
 
 static int prepare_files(posix_spawn_file_actions_t *files, const struct pipes *pipes)
@@ -74,8 +97,11 @@ static int prepare_files(posix_spawn_file_actions_t *files, const struct pipes *
     if (failure == 0) {
         failure = posix_spawn_file_actions_adddup2(files, pipes->err[1], STDERR_FILENO);
     }
+    for (int i = 0; failure == 0 && i < pipes->n_extra; i++) {
+        failure = posix_spawn_file_actions_adddup2(files, pipes->extra[i], FIRST_FREE_FD + i);
+    }
     if (failure == 0) {
-        failure = posix_spawn_file_actions_addclosefrom_np(files, FIRST_FREE_FD);
+        failure = posix_spawn_file_actions_addclosefrom_np(files, FIRST_FREE_FD + pipes->n_extra);
     }
     return failure;
 }
@@ -138,11 +164,21 @@ static void kill_unwatched(pid_t pid)
 enum qn_status qn_process_start(const char *const *argv, const char *const *environment, struct qn_process *out,
                                 struct qn_error *err)
 {
-    struct pipes pipes = { { -1, -1 }, { -1, -1 }, { -1, -1 } };
+    return qn_process_start_with(argv, environment, NULL, 0, out, err);
+}
+
+enum qn_status qn_process_start_with(const char *const *argv, const char *const *environment, const int *fds,
+                                     size_t n_fds, struct qn_process *out, struct qn_error *err)
+{
+    if (n_fds > QN_PROCESS_MAX_FDS) {
+        return qn_error_set(err, QN_ERR_ARGUMENT, "starting \"%s\": %zu descriptors exceed %d", argv[0], n_fds,
+                            QN_PROCESS_MAX_FDS);
+    }
+    struct pipes pipes = PIPES_INIT;
     pid_t pid = 0;
     int pid_fd = -1;
     int failure = 0;
-    if (!open_pipe(pipes.in) || !open_pipe(pipes.out) || !open_pipe(pipes.err)) {
+    if (!open_pipes(&pipes, fds, n_fds)) {
         failure = errno;
     } else {
         failure = spawn(argv, environment, &pipes, &pid);

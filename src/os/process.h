@@ -2,8 +2,8 @@
  * process.h: child processes with pipes, ended by pid and reaped by pidfd.
  *
  * A child is started by posix_spawn (the engine may live in a process with threads) as the leader of a process group of
- * its own, with standard input, output and error as pipes of ours and no other descriptor of ours. Threads: one at a
- * time per child.
+ * its own, with standard input, output and error as pipes of ours, the descriptors that it is given at 3, 4, ..., and no
+ * other descriptor of ours. Threads: one at a time per child.
  */
 #ifndef QN_OS_PROCESS_H
 #define QN_OS_PROCESS_H
@@ -34,6 +34,12 @@ struct qn_exit {
  * QN_ERR_IO naming it. */
 enum qn_status qn_process_start(const char *const *argv, const char *const *environment, struct qn_process *out,
                                 struct qn_error *err) QN_MUST_CHECK;
+
+/* The same for a child that also gets `n_fds` descriptors of ours (borrowed, any numbers; QN_PROCESS_MAX_FDS at most, else
+ * QN_ERR_ARGUMENT): fds[0] is its descriptor 3, fds[1] its 4, and so on. */
+#define QN_PROCESS_MAX_FDS 16
+enum qn_status qn_process_start_with(const char *const *argv, const char *const *environment, const int *fds,
+                                     size_t n_fds, struct qn_process *out, struct qn_error *err) QN_MUST_CHECK;
 
 /* Wait for the end until the deadline (QN_ERR_TIMEOUT); *out says how it ended. The child stays to be reaped by
  * qn_process_end, so that its pid and group keep their meaning; waiting again gives the same answer. */

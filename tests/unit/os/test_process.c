@@ -16,6 +16,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -325,6 +326,70 @@ static void process__children_of_others_are_not_reaped(void **state)
     assert_int_equal(WEXITSTATUS(how), 42);
 }
 
+/* A descriptor of a file that holds `text`, at the number `at` where that is not -1. */
+static int file_with(const char *text, int at)
+{
+    int fd = memfd_create("qanat-test", MFD_CLOEXEC);
+    assert_true(fd >= 0);
+    assert_int_equal(qn_fd_write_all(fd, text, strlen(text), "memfd", NULL), QN_OK);
+    assert_int_equal(lseek(fd, 0, SEEK_SET), 0);
+    if (at >= 0 && fd != at) {
+        assert_int_equal(dup3(fd, at, O_CLOEXEC), at);
+        (void)close(fd);
+        fd = at;
+    }
+    return fd;
+}
+
+static void process__extra_descriptors_are_given_from_3_on_whatever_their_numbers(void **state)
+{
+    (void)state;
+    pid_t tester = fork(); /* numbers 3, 4 and 5 have to be free to be taken */
+    assert_true(tester >= 0);
+    if (tester == 0) {
+        for (int fd = 3; fd < 64; fd++) {
+            (void)close(fd);
+        }
+        /* Each stands where another is to go; the last is far away. */
+        const int fds[] = { file_with("a", 5), file_with("b", 3), file_with("c", 4), file_with("d", 50) };
+        const char *const argv[] = { "sh", "-c", "cat <&3; cat <&4; cat <&5; cat <&6; ls /proc/self/fd | wc -l", NULL };
+        struct qn_process child = QN_PROCESS_INIT;
+        assert_int_equal(qn_process_start_with(argv, NULL, fds, 4, &child, NULL), QN_OK);
+        qn_auto_buffer out = QN_BUFFER_INIT;
+        read_all(child.stdout_fd, &out);
+        qn_process_end(&child, 1000);
+        for (size_t i = 0; i < 4; i++) { /* ours are still ours */
+            assert_int_equal(fcntl(fds[i], F_GETFD), FD_CLOEXEC);
+        }
+        /* ls has 0, 1, 2, the four, and the folder that it reads. */
+        _exit(strcmp(qn_buffer_text(&out), "abcd8\n") == 0 ? 0 : 1);
+    }
+    int how;
+    assert_int_equal(waitpid(tester, &how, 0), tester);
+    assert_true(WIFEXITED(how));
+    assert_int_equal(WEXITSTATUS(how), 0);
+}
+
+static void process__extra_descriptors_that_cannot_be_given_are_refused(void **state)
+{
+    (void)state;
+    const char *const argv[] = { "true", NULL };
+    int fds[QN_PROCESS_MAX_FDS + 1] = { 0 };
+    struct qn_process child = QN_PROCESS_INIT;
+    struct qn_error err = QN_ERROR_INIT;
+    assert_int_equal(qn_process_start_with(argv, NULL, fds, QN_PROCESS_MAX_FDS + 1, &child, &err), QN_ERR_ARGUMENT);
+    assert_string_equal(err.message, "starting \"true\": 17 descriptors exceed 16");
+    const int bad[] = { 0, -1 };
+    int before = dup(STDERR_FILENO);
+    (void)close(before);
+    assert_int_equal(qn_process_start_with(argv, NULL, bad, 2, &child, &err), QN_ERR_IO);
+    assert_string_equal(err.message, "starting \"true\": Bad file descriptor");
+    int after = dup(STDERR_FILENO);
+    (void)close(after);
+    assert_int_equal(after, before);
+    assert_int_equal(child.pid, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -343,6 +408,8 @@ int main(void)
         cmocka_unit_test(process__end_kills_grandchildren_of_one_that_has_ended),
         cmocka_unit_test(process__another_process_after_a_fork_touches_nothing),
         cmocka_unit_test(process__children_of_others_are_not_reaped),
+        cmocka_unit_test(process__extra_descriptors_are_given_from_3_on_whatever_their_numbers),
+        cmocka_unit_test(process__extra_descriptors_that_cannot_be_given_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
