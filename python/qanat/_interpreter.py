@@ -4,7 +4,6 @@ Standard library only and no more than Python 3.9 has, because it is run by the 
 that qanat runs in. It reports facts; what becomes of them is _runtime.py's.
 """
 
-# ruff: noqa: PTH  (a path stays a text from the file system to the JSON)
 from __future__ import annotations
 
 import json

@@ -1,13 +1,12 @@
 """Runtimes: the interpreters and packages that statements run with, and what of this machine they may see.
 
 A runtime's description is a plain dict (`qanat runtime describe NAME` prints it): the interpreter, its import paths,
-and the files and folders that the sandbox's read-only root holds. What is not named there does not exist for a statement.
+and the files and folders that the sandbox's read-only root holds. What is not named there is not there for a statement.
 `default` is the interpreter and the packages that qanat itself runs with; the others are pinned environments under
 QANAT_RUNTIMES (by default qanat/runtimes in the user's data folder), made by _runtime_create.py.
 Links are followed by hand: the root holds real files at their real places and, beside them, the links that lead there.
 """
 
-# ruff: noqa: PTH  (paths stay texts on their way from the file system to the sandbox's policy)
 from __future__ import annotations
 
 import glob
