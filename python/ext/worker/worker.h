@@ -15,6 +15,7 @@
 #include "processor/protocol.h"
 #include "sandbox/sandbox.h"
 
+#include "drive.h"
 #include "rows.h"
 
 #include <sys/uio.h>
@@ -70,25 +71,23 @@ int zygote_serve(struct zygote *zygote, struct zygote_child *out);
 /* ---- child.c: the type Child ---- */
 
 struct child_input {
-    struct qn_ipc_decoder *decoder;
+    struct qn_ipc_decoder *decoder; /* NULL: there is no input at all */
     struct rows_in *rows;
     void *map;
     size_t map_size, map_at; /* the input so far, and how much of it was read */
-    struct ArrowArray batch; /* being handed out in slices; released: none */
-    int64_t batch_at;
     bool ended;
-    int64_t rows_read;
+    struct ArrowArray batch; /* that read hands out in slices; released: none */
+    int64_t batch_at;
+    int64_t rows_read; /* rows of the batches before `batch` */
+    uint64_t nanos;
 };
 
 struct child_output {
     struct qn_ipc_encoder *encoder;
     struct rows_out *rows;
-    struct ArrowSchema schema; /* as it goes out */
-    char **types;              /* as the user wrote them, one a field */
-    int64_t n_fields;
-    int64_t batch_rows, batch_bytes; /* of a frame, at most (about) */
-    int64_t rows_written;
     struct qn_buffer buffer;
+    int64_t frame_rows; /* of frames written without `rows` */
+    uint64_t frame_nanos;
 };
 
 struct child {
@@ -100,7 +99,7 @@ struct child {
     struct qn_run_options_part options;
     struct child_input input;
     struct child_output output;
-    uint64_t read_nanos, write_nanos;
+    struct drive drive;
 };
 
 extern PyType_Spec child_spec;
@@ -112,15 +111,18 @@ PyObject *child_new(PyTypeObject *type, struct zygote *zygote, const struct zygo
  * has_input. */
 PyObject *child_start(struct child *child);
 
-/* input.c. read: the next rows as a list, at most `rows` (0: as they come) of them; None at the end. */
+/* input.c: the batches of the memfd, then those that the engine sends when it is asked. */
 int child_input_open(struct child *child, int fd, uint64_t size);
+/* The next batch; 0 at the end of the input; -1 with an exception. */
+int child_input_next(struct child *child, struct ArrowArray *out);
+/* The next rows as a list, at most `rows` of them (0: what is left of the batch); None at the end. */
 PyObject *child_input_read(struct child *child, int64_t rows);
 void child_input_close(struct child_input *input);
 
-/* output.c */
+/* output.c: rows and frames to BATCH frames. */
 int child_output_open(struct child *child, const void *schema, size_t size, const char *types, size_t types_size);
-int child_output_put(struct child *child, PyObject *object); /* one row */
-int child_output_flush(struct child *child);
+/* Send what `rows` hold. The drive's flush, with the child as its context. */
+int child_output_flush(void *context, struct rows_out *rows);
 void child_output_close(struct child_output *output);
 
 /* The exception for a failure of the library: MemoryError, or RuntimeError with its message. Returns NULL. */
