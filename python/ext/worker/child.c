@@ -109,8 +109,9 @@ static _Noreturn void fail_lock_down(const struct child *child, const char *text
     _exit(WORKER_EXIT_LOCK);
 }
 
-PyDoc_STRVAR(lock_down_doc, "lock_down(keep, /)\n--\n\nLock this process down for ever, prove it, and say READY. Only the "
-                            "descriptors of `keep` and our own stay open. Ends the process where a layer fails.");
+PyDoc_STRVAR(lock_down_doc,
+             "lock_down(keep, /)\n--\n\nLock this process down for ever, prove it, and say READY. Only the "
+             "descriptors of `keep` and our own stay open. Ends the process where a layer fails.");
 
 static PyObject *lock_down(PyObject *self, PyObject *keep)
 {
@@ -192,8 +193,10 @@ static const char *text_bytes(PyObject *text, size_t limit, size_t *size_out, Py
     return bytes;
 }
 
-PyDoc_STRVAR(log_doc, "log(level, line, text, row=None, /)\n--\n\nOne message at once. `level`: 0 trace to 4 error; `line` of the "
-                      "statement, 0 unknown; `row` of the input, the current one where it is not given.");
+PyDoc_STRVAR(
+    log_doc,
+    "log(level, line, text, row=None, /)\n--\n\nOne message at once. `level`: 0 trace to 4 error; `line` of the "
+    "statement, 0 unknown; `row` of the input, the current one where it is not given.");
 
 static PyObject *log_message(PyObject *self, PyObject *const *args, Py_ssize_t n)
 {
@@ -228,8 +231,10 @@ static PyObject *log_message(PyObject *self, PyObject *const *args, Py_ssize_t n
     Py_RETURN_NONE;
 }
 
-PyDoc_STRVAR(read_doc, "read(rows=0, /)\n--\n\nThe next rows of the input as a list of dicts, at most `rows` of them; None at the "
-                       "end.");
+PyDoc_STRVAR(
+    read_doc,
+    "read(rows=0, /)\n--\n\nThe next rows of the input as a list of dicts, at most `rows` of them; None at the "
+    "end.");
 
 static PyObject *read_rows(PyObject *self, PyObject *args)
 {
@@ -249,7 +254,8 @@ static PyObject *ended(enum drive_end end)
 }
 
 PyDoc_STRVAR(run_rows_doc,
-             "run_rows(function, checkpoint, /)\n--\n\nRow mode over all of the input: function(INPUT_DATA, DATA_CHECKPOINT) once "
+             "run_rows(function, checkpoint, /)\n--\n\nRow mode over all of the input: function(INPUT_DATA, "
+             "DATA_CHECKPOINT) once "
              "a row; what it returns is put out. False where the statement awaits something that is not there.");
 
 static PyObject *run_rows(PyObject *self, PyObject *args)
@@ -273,8 +279,9 @@ static PyObject *run_rows(PyObject *self, PyObject *args)
     return got < 0 ? NULL : ended(end);
 }
 
-PyDoc_STRVAR(call_doc, "call(function, rows, checkpoint, /)\n--\n\nOne call with a list of rows: what it returns, in a tuple; "
-                       "None where it awaits something that is not there.");
+PyDoc_STRVAR(call_doc,
+             "call(function, rows, checkpoint, /)\n--\n\nOne call with a list of rows: what it returns, in a tuple; "
+             "None where it awaits something that is not there.");
 
 static PyObject *call(PyObject *self, PyObject *args)
 {
@@ -327,9 +334,10 @@ static PyObject *flush(PyObject *self, PyObject *unused)
     Py_RETURN_NONE;
 }
 
-PyDoc_STRVAR(done_doc, "done(kind, text, line, column, row, flags, rows_in, compile_nanos, run_nanos, /)\n--\n\nSay how the run "
-                       "ended, and end the process: nothing of the interpreter is finalised. `rows_in` and `run_nanos` are added "
-                       "to what was driven from here.");
+PyDoc_STRVAR(done_doc,
+             "done(kind, text, line, column, row, flags, rows_in, compile_nanos, run_nanos, /)\n--\n\nSay how the run "
+             "ended, and end the process: nothing of the interpreter is finalised. `rows_in` and `run_nanos` are added "
+             "to what was driven from here.");
 
 static PyObject *done(PyObject *self, PyObject *args)
 {
@@ -413,12 +421,11 @@ static PyMethodDef methods[] = { { "lock_down", lock_down, METH_O, lock_down_doc
                                  { "done", done, METH_VARARGS, done_doc },
                                  { NULL, NULL, 0, NULL } };
 
-static PyGetSetDef attributes[] = {
-    { "row", get_row, set_row, "The row of the input that runs now; -1: none.", NULL },
-    { "names_fd", get_names_fd, NULL, "The socket that answers names; -1 without network.", NULL },
-    { "network", get_network, NULL, "Whether the run may connect.", NULL },
-    { NULL, NULL, NULL, NULL, NULL }
-};
+static PyGetSetDef attributes[] = { { "row", get_row, set_row, "The row of the input that runs now; -1: none.", NULL },
+                                    { "names_fd", get_names_fd, NULL,
+                                      "The socket that answers names; -1 without network.", NULL },
+                                    { "network", get_network, NULL, "Whether the run may connect.", NULL },
+                                    { NULL, NULL, NULL, NULL, NULL } };
 
 PyDoc_STRVAR(child_doc, "One run, in the process that was forked for it. Made by serve().");
 

@@ -107,8 +107,10 @@ static void close_read(int fd)
     }
 }
 
-PyDoc_STRVAR(serve_doc, "serve(readable, reduced, /)\n--\n\nSay hello and answer fork requests; returns the Child in every process "
-                        "that is forked. Uses the descriptors that the launcher left. `readable`: the paths that children may read.");
+PyDoc_STRVAR(
+    serve_doc,
+    "serve(readable, reduced, /)\n--\n\nSay hello and answer fork requests; returns the Child in every process "
+    "that is forked. Uses the descriptors that the launcher left. `readable`: the paths that children may read.");
 
 static PyObject *serve(PyObject *module, PyObject *args)
 {

@@ -59,8 +59,7 @@ int child_output_open(struct child *child, const void *schema, size_t size, cons
     struct qn_error err = QN_ERROR_INIT;
     struct qn_ipc_decoder *decoder = NULL;
     int result = -1;
-    if (qn_ipc_decoder_new(0, &decoder, &err) != QN_OK ||
-        qn_ipc_decode_schema(decoder, schema, size, &err) != QN_OK ||
+    if (qn_ipc_decoder_new(0, &decoder, &err) != QN_OK || qn_ipc_decode_schema(decoder, schema, size, &err) != QN_OK ||
         qn_ipc_encoder_new(qn_ipc_decoder_schema(decoder), &output->encoder, &err) != QN_OK) {
         worker_raise(&err);
         goto out;

@@ -83,7 +83,8 @@ static PyObject *describe(struct child *child, const struct part parts[N_PARTS])
     const struct part *checkpoint = &parts[QN_PART_CHECKPOINT];
     const struct qn_run_options_part *options = &child->options;
     PyObject *all = PyDict_New();
-    if (all == NULL || set(all, "statement", PyBytes_FromStringAndSize(statement->bytes, (Py_ssize_t)statement->size)) < 0 ||
+    if (all == NULL ||
+        set(all, "statement", PyBytes_FromStringAndSize(statement->bytes, (Py_ssize_t)statement->size)) < 0 ||
         set(all, "name", text_of(&parts[QN_PART_NAME], "statement.py")) < 0 ||
         set(all, "allow", text_of(&parts[QN_PART_ALLOW], "")) < 0 ||
         set(all, "flags", PyLong_FromUnsignedLong(options->flags)) < 0 ||
