@@ -1,0 +1,499 @@
+"""The rules of the language that statements are written in: one pass over the syntax tree, before anything runs.
+
+Owns: which imports, names, attributes and constructs a statement may have, and the message for each that it may not.
+The rules exist so that the author of a statement gets a clear answer at the right line. They are not the wall: a
+statement that talks its way around them (a name made at run time, a library that looks attributes up for it) still
+stands in a process that the kernel holds. So a rule is here because its message helps, or because it closes a way that
+is short and well known; SECURITY.md has the walls.
+
+Invariants: never raises anything but StatementProblem for a tree that ast.parse made, walks without recursion, and has
+no state. Standard library only; any thread.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import string
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+MAX_SOURCE = 1 << 20  # bytes
+MAX_NODES = 250_000  # of the syntax tree
+MAX_MESSAGE = 900  # characters
+
+
+def words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+# What may be imported where nothing else is configured: the standard library first, then the third parties.
+DEFAULT_ALLOW = frozenset(
+    {
+        "string",
+        "math",
+        "itertools",
+        "random",
+        "warnings",
+        "base64",
+        "io",
+        "json",
+        "xml",
+        "ssl",
+        "time",
+        "datetime",
+        "yaml",
+        "httpx",
+        "pandas",
+        "numpy",
+        "deepdiff",
+        "passlib.hash",
+        "jose",
+        "jose.backends",
+        "jose.constants",
+        "jose.utils",
+        "openai",
+        "matplotlib",
+        "matplotlib.pyplot",
+    }
+)
+
+# Methods with two underscores that a class of the statement's own may have.
+USUAL_METHODS = frozenset(
+    f"__{name}__"
+    for name in words("""
+        init new post_init init_subclass repr str bytes format hash bool call missing getattr
+        eq ne lt le gt ge len length_hint iter next reversed contains getitem setitem delitem
+        enter exit aenter aexit aiter anext await get set set_name delete copy deepcopy
+        add sub mul matmul truediv floordiv mod divmod pow lshift rshift and xor or
+        radd rsub rmul rmatmul rtruediv rfloordiv rmod rdivmod rpow rlshift rrshift rand rxor ror
+        iadd isub imul imatmul itruediv ifloordiv imod ipow ilshift irshift iand ixor ior
+        neg pos abs invert int float complex index round trunc floor ceil
+    """)
+)
+# What a class may be told by assignment in its body, besides the methods.
+CLASS_SETTINGS = USUAL_METHODS | {"__slots__", "__match_args__", "__doc__"}
+
+# Attributes without an underscore that lead to frames, code objects and the insides of generators.
+FRAME_ATTRIBUTES = words("""
+    gi_frame gi_code gi_yieldfrom gi_suspended cr_frame cr_code cr_await cr_origin cr_suspended
+    ag_frame ag_code ag_await
+    f_back f_builtins f_code f_generator f_globals f_lasti f_lineno f_locals f_trace f_trace_lines f_trace_opcodes
+    tb_frame tb_lasti tb_lineno tb_next
+    co_argcount co_branches co_cellvars co_code co_consts co_exceptiontable co_filename co_firstlineno co_flags
+    co_freevars co_kwonlyargcount co_lines co_linetable co_lnotab co_name co_names co_nlocals co_positions
+    co_posonlyargcount co_qualname co_stacksize co_varnames
+    func_closure func_code func_defaults func_dict func_globals im_class im_func im_self
+""")
+# Those that look up any attribute by a text, or climb to `object`.
+LOOKUP_ATTRIBUTES = frozenset({"attrgetter", "get_field", "methodcaller", "mro"})
+
+# Modules that are reached through the attributes of allowed ones (`ssl.os`, `from datetime import sys`).
+HOST_MODULES = words("""
+    os posix sys ctypes subprocess importlib imp builtins socket select signal shutil pathlib inspect gc code codeop
+    threading multiprocessing concurrent asyncio pickle marshal shelve tempfile glob fcntl resource mmap pty pwd grp
+    runpy pkgutil zipimport platform sysconfig site atexit faulthandler linecache tracemalloc operator types typing
+""")
+
+# Built-in functions that a statement does not get, and what it does instead.
+WITHHELD = {
+    "open": "a statement has no files: rows come in INPUT_DATA, io.BytesIO and io.StringIO are files in memory",
+    "exec": "code that is made at run time cannot be checked",
+    "eval": "code that is made at run time cannot be checked; json.loads reads values",
+    "compile": "code that is made at run time cannot be checked",
+    "input": "nobody is there to type: rows come in INPUT_DATA",
+    "breakpoint": "a statement has no debugger: use log.debug",
+    "globals": "use names, or a dict of your own",
+    "locals": "use names, or a dict of your own",
+    "vars": "use getattr with a name, or a dict of your own",
+    "help": "a statement has no terminal",
+    "exit": "use 'return'",
+    "quit": "use 'return'",
+}
+
+FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
+COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
+
+
+class StatementProblem(Exception):
+    """Where and why a statement is refused. `message` is one line, without the line's number; str() has it in front."""
+
+    def __init__(self, line: int, column: int, message: str) -> None:
+        self.line = max(line, 1)
+        self.column = max(column, 1)
+        text = " ".join(message.split())
+        self.message = text if len(text) <= MAX_MESSAGE else text[: MAX_MESSAGE - 3] + "..."
+        super().__init__(self.line, self.column, self.message)
+
+    def __str__(self) -> str:
+        return f"line {self.line}: {self.message}"
+
+
+def is_dunder(name: str) -> bool:
+    return len(name) > 4 and name.startswith("__") and name.endswith("__")
+
+
+def attribute_problem(name: str) -> str | None:
+    """Why nobody may look up this attribute; None where everybody may. Also asked at run time, by getattr."""
+    if name.startswith("_"):
+        ways = {
+            "__class__": "use type(x) or isinstance(x, ...)",
+            "__name__": "use str(type(x))",
+            "__dict__": "use getattr with a name, or a dict of your own",
+            "__doc__": "it has no use in a statement",
+            "__version__": "it has no use in a statement",
+        }
+        way = ways.get(name, "use what the object offers without it; in a class of your own, self._x is fine")
+        return f"attribute {name!r} is not allowed: names that begin with an underscore are private; {way}"
+    if name in FRAME_ATTRIBUTES:
+        way = f"for data of that name write x[{name!r}]"
+        return (
+            f"attribute {name!r} is not allowed: frames, code objects and the insides of generators are private; {way}"
+        )
+    if name in LOOKUP_ATTRIBUTES:
+        return f"attribute {name!r} is not allowed: it looks up attributes that the rules cannot see; use a lambda"
+    return None
+
+
+def import_problem(name: str, allow: frozenset[str]) -> str | None:
+    """Why `import name` and `from name import ...` are not allowed; None where they are."""
+    if name in allow:
+        return None
+    parent, _, last = name.rpartition(".")
+    if parent in allow:
+        way = f"{parent!r} is, so write 'from {parent} import {last}'"
+    elif (inner := sorted(module for module in allow if module.startswith(name + "."))) != []:
+        way = f"allowed of it: {', '.join(inner[:20])}"
+    elif allow:
+        shown = sorted(allow)
+        way = f"allowed: {', '.join(shown[:40])}{', ...' if len(shown) > 40 else ''}"
+    else:
+        way = "no module is allowed here"
+    return f"import of {shorten(name)!r} is not allowed; {way}"
+
+
+def shorten(name: str) -> str:
+    return name if len(name) <= 80 else name[:77] + "..."
+
+
+def format_fields(text: str) -> Iterator[str]:
+    """The attributes that a format string looks up: "{0.a.b[c]}" has a and b. What is no format string has none."""
+    pending = [text]
+    for _depth in range(3):  # a specification has fields of its own, one level deep
+        specifications: list[str] = []
+        for part in pending:
+            try:
+                for _literal, name, specification, _conversion in string.Formatter().parse(part):
+                    if name:
+                        yield from re.sub(r"\[[^\]]*\]", "", name).split(".")[1:]
+                    if specification:
+                        specifications.append(specification)
+            except ValueError:
+                continue
+        pending = specifications
+
+
+def constant_text(node: ast.expr) -> str | None:
+    """The text of a literal, also of literals that are added up."""
+    parts: list[str] = []
+    pending = [node]
+    while pending:
+        current = pending.pop()
+        if isinstance(current, ast.Constant) and isinstance(current.value, str):
+            parts.append(current.value)
+        elif isinstance(current, ast.BinOp) and isinstance(current.op, ast.Add):
+            pending += [current.right, current.left]
+        else:
+            return None
+    return "".join(parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Where a node stands."""
+
+    kind: str  # "statement", "function" or "class"
+    has_self: bool = False  # inside of a method whose first parameter is `self`
+
+
+@dataclass(slots=True)
+class Findings:
+    """What one pass found. `problems` are in no order: (line, column in bytes from 0, message)."""
+
+    problems: list[tuple[int, int, str]] = field(default_factory=list)
+    imports: set[str] = field(default_factory=set)
+    awaits: bool = False  # the statement itself awaits, not only functions in it
+    coroutines: bool = False  # it may make coroutines that nobody awaits
+    returns: bool = False
+
+
+class Pass:
+    """One walk over the tree of a statement."""
+
+    def __init__(self, tree: ast.Module, allow: frozenset[str], rules: bool) -> None:
+        self.allow = allow
+        self.rules = rules
+        self.found = Findings()
+        self.imported: set[str] = set()  # names that imports bind
+        self.bound: set[str] = set()  # names that the statement binds itself
+        self.withheld: list[ast.Name] = []
+        self.formats = False  # formats texts that are not literals
+        self.texts: list[ast.Constant] = []
+        self.chains: list[tuple[ast.Attribute, str, str]] = []
+        self.walk(tree)
+        if rules:
+            self.finish()
+
+    def add(self, node: ast.AST, message: str) -> None:
+        if len(self.found.problems) < 1000:
+            line, column = getattr(node, "lineno", 1), getattr(node, "col_offset", 0)
+            self.found.problems.append((line, column, message))
+
+    def walk(self, tree: ast.Module) -> None:
+        pending: list[tuple[ast.AST, Scope]] = [(node, Scope("statement")) for node in reversed(tree.body)]
+        count = 0
+        while pending:
+            node, scope = pending.pop()
+            count += 1
+            if count > MAX_NODES:
+                raise StatementProblem(
+                    getattr(node, "lineno", 1), 1, f"the statement is too large: more than {MAX_NODES} parts"
+                )
+            self.structure(node, scope)
+            if self.rules:
+                self.check(node, scope)
+            pending += reversed(list(self.children(node, scope)))
+
+    @staticmethod
+    def children(node: ast.AST, scope: Scope) -> Iterator[tuple[ast.AST, Scope]]:
+        """The children with their scopes; defaults, bases and decorators belong to the scope around."""
+        inner = scope
+        if isinstance(node, FUNCTIONS):
+            first = [argument.arg for argument in [*node.args.posonlyargs, *node.args.args][:1]]
+            inner = Scope("function", scope.has_self or (scope.kind == "class" and first == ["self"]))
+        elif isinstance(node, ast.ClassDef):
+            inner = Scope("class", scope.has_self)
+        body = node.body if inner is not scope and isinstance(node, (*FUNCTIONS, ast.ClassDef)) else []
+        inside = set(map(id, body)) if isinstance(body, list) else {id(body)}
+        for child in ast.iter_child_nodes(node):
+            yield child, inner if id(child) in inside else scope
+
+    # ---- what is so with and without the rules ----
+
+    def structure(self, node: ast.AST, scope: Scope) -> None:
+        top = scope.kind == "statement"
+        if isinstance(node, ast.Import):
+            self.found.imports.update(alias.name for alias in node.names)
+            self.found.coroutines = True
+        elif isinstance(node, ast.ImportFrom):
+            module = node.module or ""
+            self.found.imports.add(module)
+            self.found.imports.update(
+                inner for alias in node.names if (inner := f"{module}.{alias.name}") in self.allow
+            )
+            self.found.coroutines = True
+        elif isinstance(node, ast.AsyncFunctionDef) or (isinstance(node, ast.Name) and node.id == "sleep"):
+            self.found.coroutines = True
+        elif top and isinstance(node, ast.Return):
+            self.found.returns = True
+        elif top and isinstance(node, ast.Yield | ast.YieldFrom):
+            self.add(node, "'yield' is not allowed here: a statement ends with 'return' and a list of all its rows")
+        elif top and self.waits(node):
+            self.found.awaits = True
+
+    @staticmethod
+    def waits(node: ast.AST) -> bool:
+        if isinstance(node, COMPREHENSIONS):
+            return any(part.is_async for part in node.generators)
+        return isinstance(node, ast.Await | ast.AsyncFor | ast.AsyncWith)
+
+    # ---- the rules ----
+
+    def check(self, node: ast.AST, scope: Scope) -> None:
+        if isinstance(node, ast.Name):
+            self.check_name(node, scope)
+        elif isinstance(node, ast.Attribute):
+            self.check_attribute(node, scope)
+        elif isinstance(node, ast.Constant):
+            if isinstance(node.value, str) and "{" in node.value:
+                self.texts.append(node)
+        elif isinstance(node, ast.Call):
+            self.check_call(node)
+        elif isinstance(node, ast.keyword):
+            if node.arg is not None and is_dunder(node.arg):
+                self.add(node, f"argument {shorten(node.arg)!r} is not allowed: {DUNDER}")
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            self.check_import(node)
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            self.check_definition(node, scope)
+        elif isinstance(node, ast.arg):
+            self.bind(node, node.arg)
+            if node.annotation is not None:
+                self.add(node, hint(f"parameter {shorten(node.arg)!r}", f"only {shorten(node.arg)!r}"))
+        elif isinstance(node, ast.AnnAssign):
+            name = f" {shorten(node.target.id)!r}" if isinstance(node.target, ast.Name) else ""
+            target = shorten(node.target.id) if isinstance(node.target, ast.Name) else "..."
+            self.add(node, hint(f"variable{name}", f"'{target} = ...'"))
+        elif isinstance(node, ast.Global | ast.Nonlocal):
+            for name in node.names:
+                self.bind(node, name)
+        elif isinstance(node, ast.ExceptHandler | ast.MatchAs | ast.MatchStar):
+            self.bind(node, node.name)
+        elif isinstance(node, ast.MatchMapping):
+            self.bind(node, node.rest)
+        elif isinstance(node, ast.MatchClass):
+            for name in node.kwd_attrs:
+                self.check_attribute_name(node, name)
+        elif isinstance(node, ast.TryStar):
+            self.add(node, "'except*' is not allowed: write 'except'")
+        elif type(node).__name__ == "TypeAlias":
+            self.add(node, "'type' statements are not allowed: type hints have no use here, remove it")
+        elif type(node).__name__ in {"TypeVar", "ParamSpec", "TypeVarTuple"}:
+            self.add(node, "type parameters are not allowed: type hints have no use here, remove '[...]'")
+
+    def bind(self, node: ast.AST, name: str | None) -> None:
+        if name is not None:
+            self.bound.add(name)
+            if is_dunder(name):
+                self.add(node, f"name {shorten(name)!r} is not allowed: {DUNDER}")
+
+    def check_name(self, node: ast.Name, scope: Scope) -> None:
+        if is_dunder(node.id):
+            if scope.kind != "class" or node.id not in CLASS_SETTINGS:
+                self.add(node, f"name {node.id!r} is not allowed: {DUNDER}")
+        elif not isinstance(node.ctx, ast.Load):
+            self.bound.add(node.id)
+        elif node.id in WITHHELD:
+            self.withheld.append(node)
+
+    def check_attribute(self, node: ast.Attribute, scope: Scope) -> None:
+        value, name = node.value, node.attr
+        if name in HOST_MODULES and isinstance(root := self.root(value), ast.Name):
+            self.chains.append((node, root.id, name))
+        if name in {"format", "format_map", "vformat"}:
+            self.check_format(node)
+        own = isinstance(value, ast.Name) and value.id == "self" and scope.has_self and not is_dunder(name)
+        parent = (
+            isinstance(value, ast.Call)
+            and isinstance(value.func, ast.Name)
+            and value.func.id == "super"
+            and name in USUAL_METHODS
+        )
+        if not (name.startswith("_") and (own or parent)):
+            self.check_attribute_name(node, name)
+
+    @staticmethod
+    def root(node: ast.expr) -> ast.expr:
+        while isinstance(node, ast.Attribute):
+            node = node.value
+        return node
+
+    def check_attribute_name(self, node: ast.AST, name: str) -> None:
+        problem = attribute_problem(name)
+        if problem is not None:
+            # A long chain begins where its first link does: what is to blame is its last.
+            if isinstance(node, ast.Attribute) and node.end_lineno is not None and node.end_col_offset is not None:
+                column = max(node.end_col_offset - len(name.encode()), 0)
+                self.found.problems.append((node.end_lineno, column, problem))
+            else:
+                self.add(node, problem)
+
+    def check_format(self, node: ast.Attribute) -> None:
+        text = constant_text(node.value)
+        if text is not None:
+            attributes = list(format_fields(text))
+            if attributes:
+                field_name = shorten(attributes[0])
+                self.add(
+                    node,
+                    f"attribute {field_name!r} in a format string is not allowed: give the value itself, "
+                    f"as in '{{}}'.format(x.{field_name})",
+                )
+        elif isinstance(node.value, ast.JoinedStr):
+            self.add(node, "'.format' of an f-string is not allowed: write the value into the f-string's braces")
+        else:
+            self.formats = True
+
+    def check_call(self, node: ast.Call) -> None:
+        """A text that names an attribute is checked where it can be seen."""
+        if (
+            isinstance(node.func, ast.Name)
+            and node.func.id in {"getattr", "setattr", "hasattr", "delattr"}
+            and len(node.args) > 1
+            and (name := constant_text(node.args[1])) is not None
+            and name.isidentifier()
+        ):
+            problem = attribute_problem(name)
+            if problem is not None:
+                self.add(node.args[1], problem)
+
+    def check_import(self, node: ast.Import | ast.ImportFrom) -> None:
+        for alias in node.names:
+            self.bind(alias, alias.asname)
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                self.imported.add(alias.asname or alias.name.partition(".")[0])
+                problem = import_problem(alias.name, self.allow)
+                if problem is not None:
+                    self.add(alias, problem)
+            return
+        if node.level:
+            self.add(
+                node, "relative imports are not allowed: a statement is in no package; write the module's full name"
+            )
+            return
+        module = node.module or ""
+        problem = import_problem(module, self.allow)
+        if problem is not None:
+            self.add(node, problem)
+            return
+        for alias in node.names:
+            self.imported.add(alias.asname or alias.name)
+            if alias.name == "*":
+                self.add(node, f"star imports are not allowed: name what you use, or write 'import {module}'")
+            elif alias.name.startswith("_"):
+                self.add(alias, f"import of {shorten(alias.name)!r} is not allowed: it is private to {module!r}")
+            elif alias.name in HOST_MODULES and f"{module}.{alias.name}" not in self.allow:
+                if alias.name not in self.allow:
+                    self.add(alias, f"import of {alias.name!r} is not allowed, nor is it reached by way of {module!r}")
+            elif alias.name in FRAME_ATTRIBUTES | LOOKUP_ATTRIBUTES:
+                self.check_attribute_name(alias, alias.name)
+
+    def check_definition(self, node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef, scope: Scope) -> None:
+        name = shorten(node.name)
+        self.bound.add(node.name)
+        if is_dunder(node.name) and (
+            isinstance(node, ast.ClassDef) or scope.kind != "class" or node.name not in USUAL_METHODS
+        ):
+            what = "class" if isinstance(node, ast.ClassDef) else "method" if scope.kind == "class" else "function"
+            self.add(node, f"{what} {name!r} is not allowed: {DUNDER}, but for the usual methods of a class")
+        if not isinstance(node, ast.ClassDef) and node.returns is not None:
+            self.add(node.returns, hint(f"the result of {name!r}", "the function without '-> ...'"))
+
+    def finish(self) -> None:
+        """What can only be judged once all names are known."""
+        for use in self.withheld:
+            if use.id not in self.bound:
+                self.add(use, f"{use.id!r} is not allowed: {WITHHELD[use.id]}")
+        for node, root, module in self.chains:
+            if root in self.imported and module not in self.allow:
+                self.add(node, f"import of {module!r} is not allowed, nor is it reached by way of {root!r}")
+        if self.formats:
+            for constant in self.texts:
+                name = next((name for name in format_fields(str(constant.value)) if attribute_problem(name)), None)
+                if name is not None:
+                    self.add(constant, f"attribute {shorten(name)!r} in a format string is not allowed")
+
+
+DUNDER = "names with two underscores on both sides belong to the interpreter"
+
+
+def hint(what: str, instead: str) -> str:
+    return f"{what} has a type hint: type hints are not allowed, write {instead}"
+
+
+def check(tree: ast.Module, allow: frozenset[str], rules: bool = True) -> Findings:
+    """Look at a statement's tree. Problems come back in the order of the source; the caller raises the first."""
+    found = Pass(tree, allow, rules).found
+    found.problems.sort(key=lambda problem: problem[:2])
+    return found
