@@ -37,4 +37,8 @@ bool qn_names_take_answer(struct qn_names_question *question, struct qn_names_an
 /* Answered or not. NULL is allowed. */
 void qn_names_give_up(struct qn_names_question *question);
 
+/* Tests: what answers instead of getaddrinfo, in the question's thread; NULL: getaddrinfo again. */
+typedef void (*qn_names_resolver)(const char *host, int family, struct qn_names_answer *out);
+void qn_names_set_resolver(qn_names_resolver resolver);
+
 #endif

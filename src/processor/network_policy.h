@@ -63,6 +63,7 @@ const char *qn_address_class_name(enum qn_address_class class); /* "a private ad
 /* "192.0.2.1:80", "[::1]:80" */
 #define QN_NETWORK_TEXT 64
 void qn_network_address_text(const struct qn_network_address *address, uint16_t port, char out[QN_NETWORK_TEXT]);
+void qn_network_host_text(const struct qn_network_address *address, char out[QN_NETWORK_TEXT]); /* without the port */
 
 /* A socket address of IPv4 or IPv6 as ours (the port apart); false where it is another or too short. */
 bool qn_network_address_from(const struct sockaddr *from, size_t size, struct qn_network_address *out,
@@ -83,9 +84,8 @@ bool qn_network_allows_name(const struct qn_network_policy *policy, const char *
 bool qn_network_allows_resolved(const struct qn_network_policy *policy, const char *name,
                                 const struct qn_network_address *address, enum qn_address_class class, uint16_t port);
 
-/* May an address that was resolved for `name` be told to the run at all, on some port? */
-bool qn_network_allows_answer(const struct qn_network_policy *policy, const char *name,
-                              const struct qn_network_address *address, enum qn_address_class class);
+/* May an address of this class that was resolved for `name` be told to the run? */
+bool qn_network_allows_answer(const struct qn_network_policy *policy, const char *name, enum qn_address_class class);
 
 /* Letters, digits, hyphens and underscores in labels of 1 to 63, none of them a number at the end; 253 bytes at most. */
 bool qn_network_name_is_proper(const char *name);
