@@ -4,7 +4,13 @@
 set -eu
 cd "$(dirname "$0")/.."
 BIN=.venv/bin
-git ls-files '*.c' '*.h' | xargs clang-format --dry-run -Werror
+
+# Files of ours below the folders named, whether or not this tree is a repository.
+sources() {
+    find "$@" -name '*.[ch]' ! -path '*/.*'
+}
+
+sources include src python examples tests fuzz bench | xargs clang-format --dry-run -Werror
 $BIN/ruff check --quiet .
 $BIN/ruff format --quiet --check .
 $BIN/mypy
@@ -12,5 +18,5 @@ $BIN/python scripts/check_layers.py
 $BIN/python scripts/check_headers.py
 $BIN/python tests/trace.py --quiet
 if [ "${1:-}" = --deep ]; then
-    git ls-files 'src/*.c' 'python/ext/*.c' | xargs -P "$(nproc)" -n 6 clang-tidy -p build/dev --quiet 2>/dev/null
+    sources src python/ext | grep '\.c$' | xargs -P "$(nproc)" -n 6 clang-tidy -p build/dev --quiet 2>/dev/null
 fi

@@ -32,11 +32,28 @@ def run(*command: str | Path, cwd: Path | None = None) -> str:
 
 
 @pytest.fixture(scope="module")
-def distributions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """This tree as a repository, which the build of a source distribution asks for: itself, or, where it is an export
+    without history or another user's clone, a copy."""
+    known = subprocess.run(["git", "rev-parse", "--verify", "HEAD"], cwd=ROOT, capture_output=True, check=False)
+    if known.returncode == 0:
+        return ROOT
+    copy = tmp_path_factory.mktemp("repository") / "qanat"
+    ignored = shutil.ignore_patterns(".git", ".venv", "build", "dist", ".*_cache", ".hypothesis")
+    shutil.copytree(ROOT, copy, symlinks=True, ignore=ignored)
+    run("git", "init", "--quiet", copy)
+    run("git", "-C", copy, "add", "--all")
+    author = ["-c", "user.name=tests", "-c", "user.email=tests@localhost"]
+    run("git", "-C", copy, *author, "commit", "--quiet", "-m", "tree")
+    return copy
+
+
+@pytest.fixture(scope="module")
+def distributions(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A source distribution of this tree, and a wheel built from it: as `pip install .` from an sdist does."""
     folder = tmp_path_factory.mktemp("dist")
     options = ["-Csetup-args=-Dbuildtype=release", "-Cinstall-args=--strip"]
-    run(*BUILD, "--outdir", folder, *options, ROOT)  # sdist first, then the wheel out of the sdist
+    run(*BUILD, "--outdir", folder, *options, repository)  # sdist first, then the wheel out of the sdist
     return folder
 
 
