@@ -116,6 +116,17 @@ enum qn_status qn_schema_metadata_set(struct ArrowSchema *field, const char *key
     return from_code(code, "metadata of a schema", err);
 }
 
+enum qn_status qn__schema_metadata_copy(struct ArrowSchema *field, const char *metadata, struct qn_error *err)
+{
+    if (metadata == NULL) {
+        return QN_OK;
+    }
+    if (qn_fault_hit(QN_FAULT_ALLOC)) {
+        return qn__no_memory(err);
+    }
+    return from_code(ArrowSchemaSetMetadata(field, metadata), "metadata of a schema", err);
+}
+
 bool qn_schema_metadata_get(const struct ArrowSchema *field, const char *key, const char **value_out, size_t *size_out)
 {
     struct ArrowStringView value = ArrowCharView(NULL);

@@ -27,4 +27,8 @@ uint32_t qn__type_width(const struct qn_type *type);
 /* QN_ERR_DATA where pointers that must be there are missing or a limit above is passed. */
 enum qn_status qn__schema_check(const struct ArrowSchema *schema, struct qn_error *err) QN_MUST_CHECK;
 
+/* Give a field the metadata that another has (NULL: none), as the C data interface encodes it. */
+enum qn_status qn__schema_metadata_copy(struct ArrowSchema *field, const char *metadata,
+                                        struct qn_error *err) QN_MUST_CHECK;
+
 #endif

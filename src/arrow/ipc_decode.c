@@ -1,0 +1,554 @@
+/*
+ * ipc_decode.c: Arrow IPC messages from whoever wrote them.
+ *
+ * Nothing is believed: metadata is read with every access checked (ipc_flat.h), each buffer has to lie inside of the body
+ * at a multiple of 8 and be as long as its column needs, offsets rise and end inside, text is UTF-8, decimals have the
+ * digits of their type, null counts are counted, and what is required is not null. Only then is there an array. It points
+ * into the message where that lies aligned. Threads: one at a time per decoder; arrays are released anywhere.
+ */
+#include "arrow/ipc_private.h"
+
+#include "arrow/array.h"
+#include "arrow/type_parse.h"
+#include "base/decimal.h"
+#include "base/memory.h"
+
+#include <stdatomic.h>
+
+#define DEFAULT_LIMIT (UINT64_C(2) << 30)
+
+struct qn_ipc_decoder {
+    uint64_t limit;
+    bool has_schema;
+    struct ArrowSchema schema;
+    struct qn__ipc_fields fields;
+};
+
+/* A message: its metadata, opened, and where the body lies. */
+struct message {
+    struct qn__flat flat;
+    struct qn__flat_table header;
+    int64_t header_type;
+    const uint8_t *body;
+    int64_t body_length;
+};
+
+enum qn_status qn_ipc_decoder_new(uint64_t limit, struct qn_ipc_decoder **out, struct qn_error *err)
+{
+    struct qn_ipc_decoder *decoder = qn_calloc(1, sizeof *decoder);
+    if (decoder == NULL) {
+        return qn__no_memory(err);
+    }
+    decoder->limit = limit != 0 ? limit : DEFAULT_LIMIT;
+    *out = decoder;
+    return QN_OK;
+}
+
+void qn_ipc_decoder_free(struct qn_ipc_decoder *decoder)
+{
+    if (decoder != NULL) {
+        qn_schema_release(&decoder->schema);
+        qn__ipc_fields_dispose(&decoder->fields);
+        qn_free(decoder);
+    }
+}
+
+const struct ArrowSchema *qn_ipc_decoder_schema(const struct qn_ipc_decoder *decoder)
+{
+    return decoder->has_schema ? &decoder->schema : NULL;
+}
+
+/* Take a schema as it is written over; on failure it is released. */
+static enum qn_status take_schema(struct qn_ipc_decoder *decoder, struct ArrowSchema *wire, struct qn_error *err)
+{
+    enum qn_status status = qn__ipc_fields_init(&decoder->fields, wire, err);
+    if (status != QN_OK) {
+        qn_schema_release(wire);
+        return status;
+    }
+    qn__schema_move(wire, &decoder->schema);
+    decoder->has_schema = true;
+    return QN_OK;
+}
+
+enum qn_status qn_ipc_decoder_set_schema(struct qn_ipc_decoder *decoder, const struct ArrowSchema *schema,
+                                         struct qn_error *err)
+{
+    if (decoder->has_schema) {
+        return qn_error_set(err, QN_ERR_ARGUMENT, "the decoder has a schema");
+    }
+    struct ArrowSchema wire;
+    QN_TRY(qn__ipc_wire_schema(schema, &wire, err));
+    return take_schema(decoder, &wire, err);
+}
+
+/* ---- messages ---- */
+
+static enum qn_status malformed(const char *what, struct qn_error *err)
+{
+    return qn_error_set(err, QN_ERR_PROTOCOL, "Arrow IPC: malformed message: %s", what);
+}
+
+/* The Message table of metadata that is there as a whole. */
+static enum qn_status open_metadata(struct message *message, const uint8_t *bytes, size_t size, struct qn_error *err)
+{
+    message->flat = (struct qn__flat){ .bytes = bytes, .size = size };
+    struct qn__flat *flat = &message->flat;
+    struct qn__flat_table root = qn__flat_root(flat);
+    int64_t version = qn__flat_int(flat, &root, QN__MESSAGE_VERSION, 2, 0);
+    message->header_type = qn__flat_int(flat, &root, QN__MESSAGE_HEADER_TYPE, 1, 0);
+    message->header = qn__flat_child(flat, &root, QN__MESSAGE_HEADER);
+    message->body_length = qn__flat_int(flat, &root, QN__MESSAGE_BODY_LENGTH, 8, 0);
+    if (flat->bad || message->header.vtable_size == 0) {
+        return malformed("its metadata is no FlatBuffer", err);
+    }
+    if (version != QN__METADATA_V4 && version != QN__METADATA_V5) {
+        return qn_error_set(err, QN_ERR_UNSUPPORTED, "Arrow IPC: metadata version %lld is not read",
+                            (long long)version + 1);
+    }
+    return message->body_length >= 0 && message->body_length % 8 == 0 ? QN_OK
+                                                                      : malformed("the length of its body", err);
+}
+
+enum qn_status qn_ipc_message_size(const struct qn_ipc_decoder *decoder, const void *bytes, size_t size,
+                                   uint64_t *size_out, bool *end_out, struct qn_error *err)
+{
+    uint32_t prefix[2] = { 0 };
+    *size_out = 0;
+    *end_out = false;
+    if (size > 0) {
+        memcpy(prefix, bytes, size < sizeof prefix ? size : sizeof prefix);
+    }
+    if (size >= 4 && prefix[0] != UINT32_MAX) {
+        return malformed("it does not begin with 0xFFFFFFFF", err);
+    }
+    if (size < sizeof prefix) {
+        return QN_OK;
+    }
+    uint64_t begin_of_body = QN__IPC_PREFIX + (uint64_t)prefix[1];
+    if (prefix[1] == 0) {
+        *size_out = QN__IPC_PREFIX;
+        *end_out = true;
+        return QN_OK;
+    }
+    if (prefix[1] > INT32_MAX || prefix[1] % 8 != 0) {
+        return malformed("the size of its metadata", err);
+    }
+    if (begin_of_body > decoder->limit) {
+        return qn_error_set(err, QN_ERR_PROTOCOL, "Arrow IPC: a message is larger than the limit of %llu bytes",
+                            (unsigned long long)decoder->limit);
+    }
+    if (size < begin_of_body) {
+        return QN_OK;
+    }
+    struct message message = { 0 };
+    QN_TRY(open_metadata(&message, (const uint8_t *)bytes + QN__IPC_PREFIX, prefix[1], err));
+    if ((uint64_t)message.body_length > decoder->limit - begin_of_body) {
+        return qn_error_set(err, QN_ERR_PROTOCOL, "Arrow IPC: a message is larger than the limit of %llu bytes",
+                            (unsigned long long)decoder->limit);
+    }
+    *size_out = begin_of_body + (uint64_t)message.body_length;
+    return QN_OK;
+}
+
+/* Open one message that has to be there as a whole, and of that type. */
+static enum qn_status open_message(const struct qn_ipc_decoder *decoder, const void *bytes, size_t size,
+                                   enum qn__ipc_header type, struct message *out, struct qn_error *err)
+{
+    uint64_t needed;
+    bool end;
+    uint32_t metadata;
+    QN_TRY(qn_ipc_message_size(decoder, bytes, size, &needed, &end, err));
+    if (needed == 0 || needed != size || end) {
+        return malformed(end ? "it is the end of the stream" : "it has another length than it says", err);
+    }
+    memcpy(&metadata, (const uint8_t *)bytes + 4, sizeof metadata);
+    QN_TRY(open_metadata(out, (const uint8_t *)bytes + QN__IPC_PREFIX, metadata, err));
+    out->body = (const uint8_t *)bytes + QN__IPC_PREFIX + metadata;
+    if (out->header_type == QN__HEADER_DICTIONARY) {
+        return qn_error_set(err, QN_ERR_UNSUPPORTED, "Arrow IPC: dictionaries are not read");
+    }
+    return out->header_type == (int64_t)type
+               ? QN_OK
+               : malformed(type == QN__HEADER_BATCH ? "it is no batch" : "it is no schema", err);
+}
+
+enum qn_status qn_ipc_decode_schema(struct qn_ipc_decoder *decoder, const void *bytes, size_t size,
+                                    struct qn_error *err)
+{
+    struct message message;
+    struct ArrowSchema wire;
+    QN_TRY(open_message(decoder, bytes, size, QN__HEADER_SCHEMA, &message, err));
+    if (decoder->has_schema) {
+        return malformed("a second schema", err);
+    }
+    QN_TRY(qn__ipc_get_schema(&message.flat, &message.header, &wire, err));
+    return take_schema(decoder, &wire, err);
+}
+
+/* ---- the bytes that arrays point into ---- */
+
+struct body {
+    atomic_int references; /* one of the decoding itself, one of each array */
+    struct qn_ipc_owner owner;
+    void *copy;
+};
+
+static void body_unref(struct body *body)
+{
+    if (atomic_fetch_sub_explicit(&body->references, 1, memory_order_acq_rel) == 1) {
+        if (body->owner.release != NULL) {
+            body->owner.release(body->owner.context);
+        }
+        qn_free(body->copy);
+        qn_free(body);
+    }
+}
+
+static void release_retained(struct ArrowArray *array)
+{
+    body_unref(array->private_data);
+    array->release = NULL;
+}
+
+static void body_retain(struct body *body, struct ArrowArray *array)
+{
+    struct ArrowArray holder = { .release = release_retained, .private_data = body };
+    (void)atomic_fetch_add_explicit(&body->references, 1, memory_order_relaxed);
+    qn__array_retain(array, &holder);
+}
+
+/* ---- columns ---- */
+
+struct decoding {
+    const struct qn__ipc_fields *fields;
+    const struct message *message;
+    struct qn__flat_vector nodes, buffers;
+    uint32_t next_node, next_buffer;
+    struct body *body;
+    struct qn_error *err;
+};
+
+struct region {
+    const uint8_t *bytes; /* never NULL */
+    int64_t size;
+};
+
+static enum qn_status bad_column(struct decoding *decoding, const struct qn__ipc_field *field, int64_t row,
+                                 const char *what)
+{
+    enum qn_status status =
+        qn_error_set(decoding->err, QN_ERR_PROTOCOL, "Arrow IPC: column \"%s\": %s", field->name, what);
+    qn_error_place(decoding->err, row, field->name);
+    return status;
+}
+
+static enum qn_status take_buffer(struct decoding *decoding, const struct qn__ipc_field *field, struct region *out)
+{
+    const struct message *message = decoding->message;
+    size_t at = decoding->buffers.at + 16 * (size_t)decoding->next_buffer++;
+    int64_t offset = qn__flat_load64(&message->flat, at), size = qn__flat_load64(&message->flat, at + 8);
+    if (size < 0 || offset < 0 || offset > message->body_length || size > message->body_length - offset) {
+        return bad_column(decoding, field, -1, "a buffer lies outside of the message");
+    }
+    if (offset % 8 != 0) {
+        return bad_column(decoding, field, -1, "a buffer is not aligned");
+    }
+    *out = (struct region){ size > 0 ? message->body + offset : qn__empty_buffer, size };
+    return QN_OK;
+}
+
+/* A buffer that has to hold `count` values of `width` bytes. */
+static enum qn_status take_values(struct decoding *decoding, const struct qn__ipc_field *field, int64_t count,
+                                  int64_t width, struct region *out)
+{
+    QN_TRY(take_buffer(decoding, field, out));
+    return out->size / (width > 0 ? width : 1) >= (width > 0 ? count : 0)
+               ? QN_OK
+               : bad_column(decoding, field, -1, "a buffer is too short");
+}
+
+/* The validity of a column whose node says `null_count`; *out NULL where no row is null. */
+static enum qn_status take_validity(struct decoding *decoding, const struct qn__ipc_field *field, int64_t length,
+                                    int64_t null_count, const uint8_t **out)
+{
+    struct region bits;
+    QN_TRY(take_buffer(decoding, field, &bits));
+    *out = NULL;
+    if (bits.size == 0) {
+        return null_count == 0 ? QN_OK : bad_column(decoding, field, -1, "nulls without a validity buffer");
+    }
+    if (bits.size < (length + 7) / 8) {
+        return bad_column(decoding, field, -1, "its validity buffer is too short");
+    }
+    if (length - qn__ipc_count_bits(bits.bytes, 0, length) != null_count) {
+        return bad_column(decoding, field, -1, "its null count is not that of its validity buffer");
+    }
+    *out = null_count > 0 ? bits.bytes : NULL;
+    return QN_OK;
+}
+
+static int64_t load_offset(const uint8_t *offsets, size_t width, int64_t i)
+{
+    int64_t wide = 0;
+    if (width == 4) {
+        int32_t narrow;
+        memcpy(&narrow, offsets + i * 4, 4);
+        return narrow;
+    }
+    memcpy(&wide, offsets + i * 8, 8);
+    return wide;
+}
+
+/* Offsets that rise from 0 or more; *end_out is the last. */
+static enum qn_status take_offsets(struct decoding *decoding, const struct qn__ipc_field *field, int64_t length,
+                                   struct region *out, int64_t *end_out)
+{
+    size_t width = qn__ipc_offset_width(field->type.id);
+    QN_TRY(take_buffer(decoding, field, out));
+    *end_out = 0;
+    if (length == 0 && out->size < (int64_t)width) { /* it may be left out where there are no rows */
+        out->bytes = qn__empty_buffer;
+        return QN_OK;
+    }
+    if (out->size / (int64_t)width < length + 1) {
+        return bad_column(decoding, field, -1, "its offsets are too short");
+    }
+    int64_t before = load_offset(out->bytes, width, 0);
+    bool good = before >= 0;
+    for (int64_t i = 1; i <= length; i++) {
+        int64_t offset = load_offset(out->bytes, width, i);
+        good &= offset >= before;
+        before = offset;
+    }
+    *end_out = before;
+    return good ? QN_OK : bad_column(decoding, field, -1, "its offsets are negative or run backwards");
+}
+
+/* The first value that is not null and has more digits than its type; -1: none. */
+static int64_t bad_decimal(const struct qn_type *type, const uint8_t *values, const uint8_t *validity, int64_t n)
+{
+    uint32_t width = qn__type_width(type);
+    qn_int128 limit = qn_decimal_power(type->precision);
+    for (int64_t i = 0; i < n; i++) {
+        qn_int128 value = 0;
+        if (width == 16) {
+            memcpy(&value, values + i * 16, 16);
+        } else if (width == 8) {
+            int64_t narrow;
+            memcpy(&narrow, values + i * 8, 8);
+            value = narrow;
+        } else {
+            int32_t narrow;
+            memcpy(&narrow, values + i * 4, 4);
+            value = narrow;
+        }
+        if ((value >= limit || value <= -limit) && (validity == NULL || qn__ipc_bit(validity, i))) {
+            return i;
+        }
+    }
+    return -1;
+}
+
+static enum qn_status take_fixed(struct decoding *decoding, const struct qn__ipc_field *field, int64_t length,
+                                 const uint8_t *validity, struct ArrowArray *array)
+{
+    struct region values;
+    QN_TRY(take_values(decoding, field, length, qn__type_width(&field->type), &values));
+    qn__array_borrow(array, 1, values.bytes);
+    bool narrow_decimal = field->type.id >= QN_TYPE_DECIMAL32 && field->type.id <= QN_TYPE_DECIMAL128;
+    if (narrow_decimal) {
+        int64_t row = bad_decimal(&field->type, values.bytes, validity, length);
+        if (row >= 0) {
+            return bad_column(decoding, field, row, "a decimal has more digits than its type");
+        }
+    }
+    return QN_OK;
+}
+
+static enum qn_status take_bytes(struct decoding *decoding, const struct qn__ipc_field *field, int64_t length,
+                                 const uint8_t *validity, struct ArrowArray *array)
+{
+    struct region offsets, bytes;
+    int64_t end;
+    QN_TRY(take_offsets(decoding, field, length, &offsets, &end));
+    QN_TRY(take_buffer(decoding, field, &bytes));
+    if (end > bytes.size) {
+        return bad_column(decoding, field, -1, "its offsets end behind its bytes");
+    }
+    if (qn__type_is_text(field->type.id)) {
+        int64_t row = qn__ipc_bad_text(offsets.bytes, qn__ipc_offset_width(field->type.id) == 8,
+                                       (const char *)bytes.bytes, validity, length);
+        if (row >= 0) {
+            return bad_column(decoding, field, row, "text that is not UTF-8");
+        }
+    }
+    qn__array_borrow(array, 1, offsets.bytes);
+    qn__array_borrow(array, 2, bytes.bytes);
+    return QN_OK;
+}
+
+static enum qn_status take_column(struct decoding *decoding, const struct qn__ipc_level *parent, int64_t per_row,
+                                  int64_t at_least, struct ArrowArray *out);
+
+/* The children of a list or struct, which have to hold what it points at. */
+static enum qn_status take_children(struct decoding *decoding, const struct qn__ipc_field *field, int64_t length,
+                                    const struct qn__ipc_level *level, struct ArrowArray *array)
+{
+    struct region offsets;
+    int64_t needed = length;
+    int64_t per_row = 1;
+    switch (field->type.id) {
+    case QN_TYPE_STRUCT:
+        break;
+    case QN_TYPE_FIXED_LIST:
+        per_row = field->type.width;
+        needed = length * per_row; /* neither is over 2^31 */
+        break;
+    default:
+        level = NULL;
+        QN_TRY(take_offsets(decoding, field, length, &offsets, &needed));
+        qn__array_borrow(array, 1, offsets.bytes);
+        break;
+    }
+    for (int64_t i = 0; i < field->n_children; i++) {
+        QN_TRY(take_column(decoding, level, per_row, needed, array->children[i]));
+    }
+    return QN_OK;
+}
+
+/* The next column as an array of its own in *out, which is released also where this fails. */
+static enum qn_status take_column(struct decoding *decoding, const struct qn__ipc_level *parent, int64_t per_row,
+                                  int64_t at_least, struct ArrowArray *out)
+{
+    const struct qn__ipc_field *field = &decoding->fields->list[decoding->next_node];
+    size_t at = decoding->nodes.at + 16 * (size_t)decoding->next_node++;
+    int64_t length = qn__flat_load64(&decoding->message->flat, at);
+    int64_t null_count = qn__flat_load64(&decoding->message->flat, at + 8);
+    if (length < at_least || length > QN__IPC_MAX_ROWS || null_count < 0 || null_count > length) {
+        return bad_column(decoding, field, -1, "a bad length or null count");
+    }
+    QN_TRY(qn__array_new(qn__ipc_buffers(field->type.id), field->n_children, out, decoding->err));
+    body_retain(decoding->body, out);
+    out->length = length;
+    if (field->type.id == QN_TYPE_NULL) {
+        out->null_count = length;
+        return QN_OK;
+    }
+    const uint8_t *validity;
+    QN_TRY(take_validity(decoding, field, length, null_count, &validity));
+    out->null_count = null_count;
+    qn__array_borrow(out, 0, validity);
+    const struct qn__ipc_level level = { parent, validity, 0, per_row };
+    /* Rows past what the parent has are nobody's. */
+    int64_t unwanted = field->required ? qn__ipc_unwanted_null(&level, at_least) : -1;
+    if (unwanted >= 0) {
+        return bad_column(decoding, field, parent == NULL ? unwanted : -1, "a null where none may be");
+    }
+    switch (field->type.id) {
+    case QN_TYPE_STRING:
+    case QN_TYPE_LARGE_STRING:
+    case QN_TYPE_BINARY:
+    case QN_TYPE_LARGE_BINARY:
+        return take_bytes(decoding, field, length, validity, out);
+    case QN_TYPE_LIST:
+    case QN_TYPE_LARGE_LIST:
+    case QN_TYPE_FIXED_LIST:
+    case QN_TYPE_STRUCT:
+    case QN_TYPE_MAP:
+        return take_children(decoding, field, length, &level, out);
+    case QN_TYPE_BOOL: {
+        struct region bits;
+        QN_TRY(take_values(decoding, field, (length + 7) / 8, 1, &bits));
+        qn__array_borrow(out, 1, bits.bytes);
+        return QN_OK;
+    }
+    default:
+        return take_fixed(decoding, field, length, validity, out);
+    }
+}
+
+static enum qn_status take_batch(struct decoding *decoding, struct message *message, struct ArrowArray *out)
+{
+    struct qn__flat *flat = &message->flat;
+    const struct qn__flat_table *header = &message->header;
+    int64_t rows = qn__flat_int(flat, header, QN__BATCH_LENGTH, 8, 0);
+    decoding->nodes = qn__flat_vector(flat, header, QN__BATCH_NODES, 16);
+    decoding->buffers = qn__flat_vector(flat, header, QN__BATCH_BUFFERS, 16);
+    bool compressed = qn__flat_has(flat, header, QN__BATCH_COMPRESSION);
+    if (flat->bad) {
+        return malformed("its metadata lies outside of it", decoding->err);
+    }
+    if (compressed) {
+        return qn_error_set(decoding->err, QN_ERR_UNSUPPORTED, "Arrow IPC: compressed bodies are not read");
+    }
+    if (rows < 0 || rows > QN__IPC_MAX_ROWS || decoding->nodes.count != decoding->fields->count ||
+        decoding->buffers.count != decoding->fields->n_buffers) {
+        return malformed("it does not have the columns of its schema", decoding->err);
+    }
+    int64_t n_columns = out->n_children;
+    for (int64_t i = 0; i < n_columns; i++) {
+        struct ArrowArray *column = out->children[i];
+        QN_TRY(take_column(decoding, NULL, 1, rows, column));
+        if (column->length != rows) {
+            return malformed("a column has another length than the batch", decoding->err);
+        }
+    }
+    out->length = rows;
+    return QN_OK;
+}
+
+/* The body, in place where the owner keeps it and it lies aligned, or as a copy. The owner is taken over. */
+static enum qn_status hold_body(struct message *message, struct qn_ipc_owner owner, struct body **out,
+                                struct qn_error *err)
+{
+    struct body *body = qn_calloc(1, sizeof *body);
+    bool in_place = owner.release != NULL && (uintptr_t)message->body % 8 == 0;
+    void *copy = in_place ? NULL : qn_malloc((size_t)message->body_length);
+    if (body == NULL || (!in_place && copy == NULL)) {
+        qn_free(body);
+        qn_free(copy);
+        return qn__no_memory(err);
+    }
+    atomic_init(&body->references, 1);
+    body->copy = copy;
+    body->owner = owner; /* kept until the end also where it is copied: the metadata is still read */
+    if (!in_place && message->body_length > 0) {
+        memcpy(copy, message->body, (size_t)message->body_length);
+    }
+    message->body = in_place ? message->body : copy;
+    *out = body;
+    return QN_OK;
+}
+
+enum qn_status qn_ipc_decode_batch(struct qn_ipc_decoder *decoder, const void *bytes, size_t size,
+                                   struct qn_ipc_owner owner, struct ArrowArray *out, struct qn_error *err)
+{
+    struct message message;
+    struct body *body = NULL;
+    enum qn_status status = open_message(decoder, bytes, size, QN__HEADER_BATCH, &message, err);
+    if (status == QN_OK && !decoder->has_schema) {
+        status = malformed("a batch before the schema", err);
+    }
+    if (status == QN_OK) {
+        status = hold_body(&message, owner, &body, err);
+    }
+    if (status != QN_OK) {
+        if (owner.release != NULL) {
+            owner.release(owner.context);
+        }
+        return status;
+    }
+    qn_auto_array batch = { 0 };
+    struct decoding decoding = { .fields = &decoder->fields, .message = &message, .body = body, .err = err };
+    status = qn__array_new(1, decoder->schema.n_children, &batch, err);
+    if (status == QN_OK) {
+        body_retain(body, &batch);
+        status = take_batch(&decoding, &message, &batch);
+    }
+    if (status == QN_OK) {
+        qn__array_move(&batch, out);
+    }
+    body_unref(body);
+    return status;
+}
