@@ -195,18 +195,18 @@ static const char *text_bytes(PyObject *text, size_t limit, size_t *size_out, Py
 
 PyDoc_STRVAR(
     log_doc,
-    "log(level, line, text, row=None, /)\n--\n\nOne message at once. `level`: 0 trace to 4 error; `line` of the "
+    "log(level, text, line, row=None, /)\n--\n\nOne message at once. `level`: 0 trace to 4 error; `line` of the "
     "statement, 0 unknown; `row` of the input, the current one where it is not given.");
 
 static PyObject *log_message(PyObject *self, PyObject *const *args, Py_ssize_t n)
 {
     struct child *child = (struct child *)self;
-    if (n < 3 || n > 4 || !PyUnicode_Check(args[2])) {
-        PyErr_SetString(PyExc_TypeError, "log takes a level, a line, a text and perhaps a row");
+    if (n < 3 || n > 4 || !PyUnicode_Check(args[1])) {
+        PyErr_SetString(PyExc_TypeError, "log takes a level, a text, a line and perhaps a row");
         return NULL;
     }
     long level = PyLong_AsLong(args[0]);
-    long line = PyLong_AsLong(args[1]);
+    long line = PyLong_AsLong(args[2]);
     long long row = n > 3 && args[3] != Py_None ? PyLong_AsLongLong(args[3]) : child->drive.row;
     if (PyErr_Occurred()) {
         return NULL;
@@ -220,7 +220,7 @@ static PyObject *log_message(PyObject *self, PyObject *const *args, Py_ssize_t n
                                  .row = row };
     PyObject *owner = NULL;
     size_t size = 0;
-    const char *text = text_bytes(args[2], QN_FRAME_MAX_LOG - sizeof head, &size, &owner);
+    const char *text = text_bytes(args[1], QN_FRAME_MAX_LOG - sizeof head, &size, &owner);
     if (text == NULL) {
         return NULL;
     }
@@ -410,6 +410,14 @@ static PyObject *get_network(PyObject *self, void *unused)
     return PyBool_FromLong(((struct child *)self)->forked.request.flags & QN_FORK_NETWORK);
 }
 
+static PyObject *get_data_nanos(PyObject *self, void *unused)
+{
+    (void)unused;
+    const struct child *child = (struct child *)self;
+    return PyLong_FromUnsignedLongLong(child->input.nanos + child->drive.read_nanos + child->drive.write_nanos +
+                                       child->output.frame_nanos);
+}
+
 static PyMethodDef methods[] = { { "lock_down", lock_down, METH_O, lock_down_doc },
                                  { "start", start, METH_NOARGS, start_doc },
                                  { "log", (PyCFunction)(void (*)(void))log_message, METH_FASTCALL, log_doc },
@@ -421,11 +429,13 @@ static PyMethodDef methods[] = { { "lock_down", lock_down, METH_O, lock_down_doc
                                  { "done", done, METH_VARARGS, done_doc },
                                  { NULL, NULL, 0, NULL } };
 
-static PyGetSetDef attributes[] = { { "row", get_row, set_row, "The row of the input that runs now; -1: none.", NULL },
-                                    { "names_fd", get_names_fd, NULL,
-                                      "The socket that answers names; -1 without network.", NULL },
-                                    { "network", get_network, NULL, "Whether the run may connect.", NULL },
-                                    { NULL, NULL, NULL, NULL, NULL } };
+static PyGetSetDef attributes[] = {
+    { "row", get_row, set_row, "The row of the input that runs now; -1: none.", NULL },
+    { "data_nanos", get_data_nanos, NULL, "What reading and putting out rows has taken so far.", NULL },
+    { "names_fd", get_names_fd, NULL, "The socket that answers names; -1 without network.", NULL },
+    { "network", get_network, NULL, "Whether the run may connect.", NULL },
+    { NULL, NULL, NULL, NULL, NULL }
+};
 
 PyDoc_STRVAR(child_doc, "One run, in the process that was forked for it. Made by serve().");
 

@@ -9,8 +9,9 @@
 #include "base/memory.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
-#include <sys/mman.h>
+#include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -142,9 +143,38 @@ static PyObject *serve(PyObject *module, PyObject *args)
     return child;
 }
 
+/* ---- threads ---- */
+
+PyDoc_STRVAR(threads_doc, "threads()\n--\n\nThe number of threads that this process has.");
+
+/* Through the launcher's descriptor: the root has no /proc. */
+static PyObject *threads(PyObject *module, PyObject *unused)
+{
+    (void)module;
+    (void)unused;
+    char text[8192];
+    int fd = openat(QN_SANDBOX_FD_PROC, "self/status", O_RDONLY | O_CLOEXEC);
+    ssize_t size = fd >= 0 ? read(fd, text, sizeof text - 1) : -1;
+    if (size < 0) {
+        PyErr_SetFromErrno(PyExc_OSError);
+        close_read(fd);
+        return NULL;
+    }
+    close_read(fd);
+    text[size] = '\0';
+    const char *line = strstr(text, "\nThreads:");
+    if (line == NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "/proc/self/status does not tell the number of threads");
+        return NULL;
+    }
+    return PyLong_FromLong(strtol(line + strlen("\nThreads:"), NULL, 10));
+}
+
 /* ---- the module ---- */
 
-static PyMethodDef methods[] = { { "serve", serve, METH_VARARGS, serve_doc }, { NULL, NULL, 0, NULL } };
+static PyMethodDef methods[] = { { "serve", serve, METH_VARARGS, serve_doc },
+                                 { "threads", threads, METH_NOARGS, threads_doc },
+                                 { NULL, NULL, 0, NULL } };
 
 static int execute(PyObject *module)
 {
@@ -180,6 +210,8 @@ static struct PyModuleDef definition = { PyModuleDef_HEAD_INIT,
                                          .m_slots = slots,
                                          .m_traverse = traverse,
                                          .m_clear = clear };
+
+PyMODINIT_FUNC PyInit__worker(void);
 
 PyMODINIT_FUNC PyInit__worker(void)
 {

@@ -1,4 +1,5 @@
-"""What runs inside the sandbox: the standard library and our extension only, and nothing of the rest of qanat.
+"""What runs inside the sandbox: the zygote, and the run of a statement.
 
-There the package is loaded by its folder under the name `qanat_worker`, so its modules import one another relatively.
+There this folder is loaded under the name `qanat_worker`, so its modules import one another relatively. It needs the
+standard library and the extension `_worker` only, and never imports the rest of qanat.
 """
