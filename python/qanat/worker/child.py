@@ -1,7 +1,6 @@
 """One run, in the process that was forked for it: locked down first, then told what to do.
 
-Everything here happens in a process that serves one run and ends by `done`, which leaves without finalising anything. Thread
-rule: the main thread.
+The process serves one run and ends by `done`, which leaves without finalising anything. Thread rule: the main thread.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ import gc
 import sys
 from typing import Any
 
-from . import execute
+from . import execute, network
 
 # Young objects before a collection. A statement makes many dicts and throws few cycles away; measured on row mode.
 YOUNG = 50_000
@@ -39,10 +38,7 @@ def new_loop() -> tuple[asyncio.AbstractEventLoop, list[int]]:
 def main(run: Any) -> None:
     """Does not return."""
     loop, kept = new_loop()
-    if run.network:
-        from . import network  # type: ignore[attr-defined]
-
-        network.install(run.names_fd)
+    network.install(run.names_fd)
     run.lock_down(kept)
     sys.stdin = None
     todo = run.start()

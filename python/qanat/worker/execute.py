@@ -1,8 +1,8 @@
-"""Running a statement: compile it, give it its rows in the mode that was asked for, put out what it returns, say how it ended.
+"""Running a statement: compile it, give it its rows in its mode, put out what it returns, say how it ended.
 
-Modes: row by row, driven from C where the statement does not await, on an event loop where it does (with so many rows in flight as
-was asked for, output in the order of the input); bulk, for each batch or for all of the input. What a statement does
-never gets past here: it becomes a DONE frame. Thread rule: the main thread.
+Modes: row by row, driven from C where the statement does not await, on an event loop where it does (with as many rows
+in flight as was asked for, output in the order of the input); bulk, for each batch or for all of the input. What a
+statement does never gets past here: it becomes a DONE frame. Thread rule: the main thread.
 """
 
 from __future__ import annotations
@@ -74,10 +74,10 @@ class Run:
         finally:
             self.run_nanos += time.monotonic_ns() - self.child.data_nanos - start
 
-    def done(self, kind: int, text: str = "", line: int = 0, column: int = 0, row: int = -1, flags: int = 0) -> NoReturn:
-        self.child.done(
-            kind, text, line, column, row, flags, self.rows_in, self.compile_nanos, self.run_nanos
-        )
+    def done(
+        self, kind: int, text: str = "", line: int = 0, column: int = 0, row: int = -1, flags: int = 0
+    ) -> NoReturn:
+        self.child.done(kind, text, line, column, row, flags, self.rows_in, self.compile_nanos, self.run_nanos)
         raise AssertionError("done ends the process")
 
 
@@ -115,9 +115,7 @@ def execute(child: Any, loop: asyncio.AbstractEventLoop, todo: dict[str, Any]) -
 def compile_it(run: Run, todo: dict[str, Any]) -> Statement:
     start = time.monotonic_ns()
     allow = frozenset(todo["allow"].splitlines())
-    run.statement = statement.compile_statement(
-        todo["statement"], todo["name"], allow, not run.flags & RULES_OFF
-    )
+    run.statement = statement.compile_statement(todo["statement"], todo["name"], allow, not run.flags & RULES_OFF)
     run.compile_nanos = time.monotonic_ns() - start
     return run.statement
 

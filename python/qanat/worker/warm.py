@@ -1,7 +1,7 @@
 """Warming a zygote up: import what runs will import, and use it once, so that no child has to.
 
-What libraries load and build lazily at their first use (extension modules, caches, parsers, tables, fonts) every child would load
-and build again, and behind walls that let nothing be written. A module that is not there, or does not import, is left
+What libraries load and build at their first use (extension modules, caches, parsers, tables, fonts) every child would
+load and build again, behind walls that let nothing be written. A module that is not there, or does not import, is left
 alone: the statement that imports it gets the exception, with its line. Thread rule: the zygote's only thread.
 """
 
@@ -20,9 +20,9 @@ from typing import Any
 ALWAYS = ("base64", "datetime", "decimal", "io", "itertools", "json", "math", "random", "string", "time", "warnings")
 
 
-def up(preload: Iterable[str]) -> None:
-    """Import ALWAYS and `preload`, and run the warm-ups of the packages among them."""
-    names = [*ALWAYS, *(name for name in preload if name not in ALWAYS)]
+def up(modules: Iterable[str]) -> None:
+    """Import ALWAYS and `modules`, and run the warm-ups of the packages among them."""
+    names = [*ALWAYS, *(name for name in modules if name not in ALWAYS)]
     loaded: set[str] = set()
     for name in names:
         if import_one(name):
@@ -66,7 +66,7 @@ def importing(package: str) -> Iterator[None]:
 
     folder = os.environ.get("MPLCONFIGDIR", "/")
     real = tempfile.mkdtemp
-    tempfile.mkdtemp = lambda *args, **keywords: folder  # type: ignore[assignment]
+    setattr(tempfile, "mkdtemp", lambda *_, **__: folder)  # noqa: B010  (types)
     try:
         yield
     finally:

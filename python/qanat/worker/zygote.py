@@ -1,13 +1,15 @@
 """The zygote's program: `python -I -S -B zygote.py CONFIG_JSON`, started by the launcher inside the read-only root.
 
 CONFIG_JSON is an object of
+  tier       "full" or "reduced"
   paths      the import paths of the runtime, in order
-  extension  the file of the extension `_worker`
   readable   what runs may read: files and folders
-  preload    the modules to import before forking: those that the statement imports, of the allow list
-  reduced    whether the tier is the reduced one
-It imports, warms up, freezes the heap, says hello and forks a child for each request. It never runs a statement and stays
-single-threaded. What fails before the hello is said in its place: the first message of this process is always a hello.
+  worker     the folder of this file
+  extension  the file of the extension `_worker`
+  version    of the interpreter that the extension is for: "3.11"
+  modules    to import before forking: those of the allow list that the statement imports
+It imports, warms up, freezes the heap, says hello and forks a child for each request. It never runs a statement and
+stays single-threaded. What fails before the hello is said in its place: its first message is always a hello.
 """
 
 from __future__ import annotations
@@ -65,16 +67,21 @@ def prepare(config: dict[str, Any]) -> Any:
     sys.path[:] = config["paths"]
     for name, value in SINGLE_THREADED.items():
         os.environ.setdefault(name, value)
-    folder = os.path.dirname(os.path.abspath(__file__))
-    load_module(PACKAGE, os.path.join(folder, "__init__.py"), folder)
+    version = ".".join(map(str, sys.version_info[:2]))
+    if config["version"] != version:
+        raise ImportError(
+            f"the runtime is of Python {config['version']}, its interpreter {sys.executable} is {version}"
+        )
+    folder = config["worker"]
+    load_module(PACKAGE, f"{folder}/__init__.py", folder)
     extension = load_module(f"{PACKAGE}._worker", config["extension"])
     if extension.VERSION != VERSION:
         raise ImportError(f"{config['extension']} is of another release than {folder}")
-    part("warm").up(config["preload"])
+    part("warm").up(config["modules"])
     part("child").prepare()
     threads = extension.threads()
     if threads != 1:
-        names = ", ".join(config["preload"])
+        names = ", ".join(config["modules"])
         raise RuntimeError(f"importing {names} started {threads - 1} threads: such modules cannot be preloaded")
     return extension
 
@@ -83,14 +90,14 @@ def main() -> None:
     try:
         config = json.loads(sys.argv[1])
         extension = prepare(config)
-    except BaseException as failure:
+    except BaseException as failure:  # noqa: BLE001  (also what a module that exits raises)
         traceback.print_exc()
         say_failure(f"{type(failure).__name__}: {failure}")
         raise SystemExit(1) from None
     sys.argv[:] = [""]
     gc.collect()
     gc.freeze()
-    run = extension.serve(config["readable"], config["reduced"])
+    run = extension.serve(config["readable"], config["tier"] == "reduced")
     part("child").main(run)
 
 
