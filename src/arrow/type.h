@@ -96,6 +96,15 @@ enum qn_status qn_schema_struct(struct ArrowSchema *out, int64_t n_fields, struc
  * (qn_schema_children sets how many). */
 enum qn_status qn_schema_set(struct ArrowSchema *schema, int64_t i, const char *name, const struct qn_type *type,
                              struct qn_error *err) QN_MUST_CHECK;
+/* Set the i-th field, name, type, children and nullability, from a text: "Int64", "Utf8!", "List<Int64>",
+ * "Struct<a: Int64, b: Utf8!>?". After a type `!` says that it may not be null (ARROW_FLAG_NULLABLE is cleared); `?` that it
+ * may, as without. QN_ERR_CONFIG (the known names in the message) leaves the field as it was. */
+#define QN_TYPE_TEXT_MAX 4096 /* bytes */
+enum qn_status qn_schema_set_from_text(struct ArrowSchema *schema, int64_t i, const char *name, const char *text,
+                                       struct qn_error *err) QN_MUST_CHECK;
+/* Append the text of a field's type: as above, for what is written so; "Map<...>" and others for what is not. */
+struct qn_buffer;
+void qn_schema_field_to_text(const struct ArrowSchema *field, struct qn_buffer *out);
 enum qn_status qn_schema_children(struct ArrowSchema *field, int64_t n_children, struct qn_error *err) QN_MUST_CHECK;
 /* Add or replace a key of a field's metadata. */
 enum qn_status qn_schema_metadata_set(struct ArrowSchema *field, const char *key, const char *value,

@@ -110,7 +110,6 @@ def wire_field(field: pa.Field) -> pa.Field:
 
 
 D = decimal.Decimal
-UTC = dt.timezone.utc
 TEXTS = ["", "a", None, "twelve bytes", "thirteen bytes", "Zürich", None, "日本語のテキスト", "x" * 400, "end"]
 BYTES = [None if text is None else text.encode() + b"\xff\x00" for text in TEXTS]
 

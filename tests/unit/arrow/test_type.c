@@ -1,6 +1,7 @@
 /*
  * test_type.c: format strings (those of the Arrow specification's table) and type strings, both ways.
  */
+#include "base/buffer.h"
 #include "fixture.h"
 
 struct pair {
@@ -311,6 +312,121 @@ static void type_text__reads_what_it_writes(void **state)
     }
 }
 
+/* ---- types of fields ---- */
+
+/* What a text becomes: the same as a tree of formats, "-" before one that may not be null. */
+static void describe(const struct ArrowSchema *field, struct qn_buffer *out)
+{
+    qn_buffer_printf(out, "%s%s=%s", (field->flags & ARROW_FLAG_NULLABLE) != 0 ? "" : "-", field->name, field->format);
+    for (int64_t i = 0; i < field->n_children; i++) {
+        qn_buffer_append_text(out, i == 0 ? "(" : " ");
+        describe(field->children[i], out);
+    }
+    qn_buffer_append_text(out, field->n_children > 0 ? ")" : "");
+}
+
+static void field_text__reads_children_and_nullability(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text, *tree, *back; /* back NULL: as text */
+    } cases[] = {
+        { "Int64", "f=l", NULL },
+        { "Utf8?", "f=vu", "Utf8" },
+        { "int!", "-f=l", "Int64!" },
+        { " string ", "f=vu", "Utf8" },
+        { "Decimal(10,2)!", "-f=d:10,2", NULL },
+        { "Timestamp[us, UTC]", "f=tsu:UTC", NULL },
+        { "Timestamp[us, Europe/Berlin] !", "-f=tsu:Europe/Berlin", "Timestamp[us, Europe/Berlin]!" },
+        { "List<Int64>", "f=+l(item=l)", NULL },
+        { "List < Decimal( 10 , 2 )! > !", "-f=+l(-item=d:10,2)", "List<Decimal(10,2)!>!" },
+        { "List<List<bytes>>", "f=+l(item=+l(item=vz))", "List<List<Binary>>" },
+        { "Struct<>", "f=+s", NULL },
+        { "Struct<a: Int64, b: Utf8!>", "f=+s(a=l -b=vu)", NULL },
+        { "Struct<a:Timestamp[us, UTC],b:Decimal(5,1)?>!", "-f=+s(a=tsu:UTC b=d:5,1)",
+          "Struct<a: Timestamp[us, UTC], b: Decimal(5,1)>!" },
+        { "List<Struct<a: Int64, b: List<Utf8>>>", "f=+l(item=+s(a=l b=+l(item=vu)))", NULL },
+        { "Struct<a b: bool, \"x,\"\":<>\": Null, \xC3\xBC: date>", "f=+s(a b=b x,\":<>=n \xC3\xBC=tdD)",
+          "Struct<a b: Boolean, \"x,\"\":<>\": Null, \xC3\xBC: Date32>" },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        qn_auto_schema schema = { 0 };
+        qn_auto_buffer tree = QN_BUFFER_INIT, back = QN_BUFFER_INIT;
+        ok(qn_schema_struct(&schema, 1, &error));
+        ok(qn_schema_set_from_text(&schema, 0, "f", cases[i].text, &error));
+        describe(schema.children[0], &tree);
+        assert_string_equal(tree.data, cases[i].tree);
+        qn_schema_field_to_text(schema.children[0], &back);
+        assert_string_equal(back.data, cases[i].back != NULL ? cases[i].back : cases[i].text);
+    }
+}
+
+static void field_text__refuses_with_what_is_known_or_expected(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text, *message;
+    } cases[] = {
+        { "", "known are Utf8 (string)" },
+        { "Int65", "type \"Int65\" is not known" },
+        { "int64", "type \"int64\" is not known" },
+        { "List", "type \"List\" is not known" },
+        { "List<Txt>", "type \"Txt\" is not known" },
+        { "List<Int64", "the \">\" of a list is expected at the end" },
+        { "List<>", "type \"\" is not known" },
+        { "List<Int64>>", "the end of the type is expected before \">\"" },
+        { "Int64!!", "the end of the type is expected before \"!\"" },
+        { "Int64?!", "the end of the type is expected before \"!\"" },
+        { "Struct<Int64>", "a colon after the name of a field is expected before \">\"" },
+        { "Struct<a: Int64,>", "the name of a field is expected before \">\"" },
+        { "Struct<: Int64>", "the name of a field is expected before \": Int64>\"" },
+        { "Struct<a: Int64 b: Utf8>", "type \"Int64 b\" is not known" },
+        { "Struct<a: Int64, a: Utf8>", "two fields of the name \"a\"" },
+        { "Struct<\"a: Int64>", "the quote that ends a name" },
+        { "Struct<a: Int64", "the \">\" of a struct is expected at the end" },
+        { "Decimal(10,2", "is not known" },
+        { "Timestamp[us, UTC]]", "is not known" },
+        { "Null!", "no value" },
+        { "\xFF", "UTF-8" },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        qn_auto_schema schema = { 0 };
+        ok(qn_schema_struct(&schema, 1, &error));
+        refused(qn_schema_set_from_text(&schema, 0, "f", cases[i].text, &error), QN_ERR_CONFIG, cases[i].message);
+        assert_string_equal(schema.children[0]->format, "n"); /* untouched */
+        assert_string_equal(schema.children[0]->name, "");
+    }
+}
+
+static void field_text__depth_and_length_have_limits(void **state)
+{
+    (void)state;
+    qn_auto_schema schema = { 0 };
+    qn_auto_buffer text = QN_BUFFER_INIT;
+    ok(qn_schema_struct(&schema, 1, &error));
+    for (int depth = 1; depth <= 17; depth++) {
+        qn_buffer_reset(&text);
+        for (int i = 1; i < depth; i++) {
+            qn_buffer_append_text(&text, "List<");
+        }
+        qn_buffer_append_text(&text, "Int64");
+        for (int i = 1; i < depth; i++) {
+            qn_buffer_append_byte(&text, '>');
+        }
+        if (depth <= 16) {
+            ok(qn_schema_set_from_text(&schema, 0, "f", text.data, &error));
+        } else {
+            refused(qn_schema_set_from_text(&schema, 0, "f", text.data, &error), QN_ERR_CONFIG, "deeper than 16");
+        }
+    }
+    qn_buffer_reset(&text);
+    for (int i = 0; i <= QN_TYPE_TEXT_MAX; i++) {
+        qn_buffer_append_byte(&text, ' ');
+    }
+    refused(qn_schema_set_from_text(&schema, 0, "f", text.data, &error), QN_ERR_CONFIG, "at most 4096 bytes");
+    refused(qn_schema_set_from_text(&schema, 1, "f", "Int64", &error), QN_ERR_ARGUMENT, "no field 1");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -323,6 +439,9 @@ int main(void)
         cmocka_unit_test(type_text__takes_the_names_of_the_sdk),
         cmocka_unit_test(type_text__unknown_lists_the_known),
         cmocka_unit_test(type_text__reads_what_it_writes),
+        cmocka_unit_test(field_text__reads_children_and_nullability),
+        cmocka_unit_test(field_text__refuses_with_what_is_known_or_expected),
+        cmocka_unit_test(field_text__depth_and_length_have_limits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
