@@ -33,7 +33,8 @@ struct drive {
 };
 
 /* Row mode over one batch. `first_row` counts input rows before it. */
-enum drive_end drive_batch(struct drive *drive, struct rows_in *rows, const struct ArrowArray *batch, int64_t first_row);
+enum drive_end drive_batch(struct drive *drive, struct rows_in *rows, const struct ArrowArray *batch,
+                           int64_t first_row);
 /* Row mode over a list of dicts. */
 enum drive_end drive_rows(struct drive *drive, PyObject *rows_list, int64_t first_row);
 /* Bulk: one call with the whole list. */
