@@ -85,14 +85,22 @@ FRAME_ATTRIBUTES = words("""
     co_posonlyargcount co_qualname co_stacksize co_varnames
     func_closure func_code func_defaults func_dict func_globals im_class im_func im_self
 """)
-# Those that look up any attribute by a text, or climb to `object`.
-LOOKUP_ATTRIBUTES = frozenset({"attrgetter", "get_field", "methodcaller", "mro"})
+# Those that look up any attribute by a text, or climb to `object`, and what to do instead.
+LOOKUP_ATTRIBUTES = {
+    "Formatter": "write an f-string",
+    "attrgetter": "write a lambda",
+    "get_field": "write an f-string",
+    "methodcaller": "write a lambda",
+    "mro": "use isinstance(x, ...)",
+    "vformat": "write an f-string",
+}
 
-# Modules that are reached through the attributes of allowed ones (`ssl.os`, `from datetime import sys`).
+# Modules that are reached through the attributes of allowed ones (`ssl.os`, `from datetime import sys`). Names that the
+# allowed ones use for something else (numpy.select, pandas.api.types) are not among them.
 HOST_MODULES = words("""
-    os posix sys ctypes subprocess importlib imp builtins socket select signal shutil pathlib inspect gc code codeop
-    threading multiprocessing concurrent asyncio pickle marshal shelve tempfile glob fcntl resource mmap pty pwd grp
-    runpy pkgutil zipimport platform sysconfig site atexit faulthandler linecache tracemalloc operator types typing
+    os posix sys ctypes subprocess importlib imp builtins socket signal shutil pathlib inspect gc codeop threading
+    multiprocessing asyncio pickle marshal shelve tempfile fcntl mmap pty pwd grp runpy pkgutil zipimport sysconfig
+    faulthandler linecache tracemalloc
 """)
 
 # Built-in functions that a statement does not get, and what it does instead.
@@ -151,7 +159,8 @@ def attribute_problem(name: str) -> str | None:
             f"attribute {name!r} is not allowed: frames, code objects and the insides of generators are private; {way}"
         )
     if name in LOOKUP_ATTRIBUTES:
-        return f"attribute {name!r} is not allowed: it looks up attributes that the rules cannot see; use a lambda"
+        way = LOOKUP_ATTRIBUTES[name]
+        return f"attribute {name!r} is not allowed: it looks up attributes that the rules cannot see; {way}"
     return None
 
 
@@ -237,6 +246,8 @@ class Pass:
         self.imported: set[str] = set()  # names that imports bind
         self.bound: set[str] = set()  # names that the statement binds itself
         self.withheld: list[ast.Name] = []
+        self.failures: set[str] = set()  # names that `except ... as` binds
+        self.objects: list[tuple[ast.Attribute, str]] = []
         self.formats = False  # formats texts that are not literals
         self.texts: list[ast.Constant] = []
         self.chains: list[tuple[ast.Attribute, str, str]] = []
@@ -339,6 +350,8 @@ class Pass:
                 self.bind(node, name)
         elif isinstance(node, ast.ExceptHandler | ast.MatchAs | ast.MatchStar):
             self.bind(node, node.name)
+            if isinstance(node, ast.ExceptHandler) and node.name is not None:
+                self.failures.add(node.name)
         elif isinstance(node, ast.MatchMapping):
             self.bind(node, node.rest)
         elif isinstance(node, ast.MatchClass):
@@ -370,7 +383,9 @@ class Pass:
         value, name = node.value, node.attr
         if name in HOST_MODULES and isinstance(root := self.root(value), ast.Name):
             self.chains.append((node, root.id, name))
-        if name in {"format", "format_map", "vformat"}:
+        if name == "obj" and isinstance(value, ast.Name):
+            self.objects.append((node, value.id))
+        if name in {"format", "format_map"}:
             self.check_format(node)
         own = isinstance(value, ast.Name) and value.id == "self" and scope.has_self and not is_dunder(name)
         parent = (
@@ -456,7 +471,7 @@ class Pass:
             elif alias.name in HOST_MODULES and f"{module}.{alias.name}" not in self.allow:
                 if alias.name not in self.allow:
                     self.add(alias, f"import of {alias.name!r} is not allowed, nor is it reached by way of {module!r}")
-            elif alias.name in FRAME_ATTRIBUTES | LOOKUP_ATTRIBUTES:
+            else:
                 self.check_attribute_name(alias, alias.name)
 
     def check_definition(self, node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef, scope: Scope) -> None:
@@ -478,6 +493,9 @@ class Pass:
         for node, root, module in self.chains:
             if root in self.imported and module not in self.allow:
                 self.add(node, f"import of {module!r} is not allowed, nor is it reached by way of {root!r}")
+        for node, root in self.objects:
+            if root in self.failures:
+                self.add(node, f"attribute 'obj' of the exception {shorten(root)!r} is not allowed: use str({root})")
         if self.formats:
             for constant in self.texts:
                 name = next((name for name in format_fields(str(constant.value)) if attribute_problem(name)), None)

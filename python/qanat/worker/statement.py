@@ -193,7 +193,7 @@ def compile_body(tree: ast.Module, name: str) -> types.CodeType:
         defaults=[],
     )
     definition = ast.AsyncFunctionDef(
-        name="statement", args=arguments, body=tree.body, decorator_list=[], returns=None, type_comment=None
+        name=FUNCTION_NAME, args=arguments, body=tree.body, decorator_list=[], returns=None, type_comment=None
     )
     definition.lineno, definition.col_offset = 1, 0
     definition.end_lineno, definition.end_col_offset = end, 0
@@ -205,8 +205,22 @@ def compile_body(tree: ast.Module, name: str) -> types.CodeType:
     module = compile(ast.Module([definition], []), name, "exec", dont_inherit=True, optimize=0)
     for constant in module.co_consts:
         if isinstance(constant, types.CodeType):
-            return constant.replace(co_name=FUNCTION_NAME, co_qualname=FUNCTION_NAME)
+            return plain_names(constant)
     raise AssertionError("a module with one definition has its code")
+
+
+def plain_names(code: types.CodeType) -> types.CodeType:
+    """Classes and functions of a statement are called `Name`, not `<statement>.<locals>.Name`."""
+    name = code.co_qualname.removeprefix(f"{FUNCTION_NAME}.<locals>.")
+    constants = tuple(
+        plain_names(constant)
+        if isinstance(constant, types.CodeType)
+        else name  # the body of a class sets __qualname__
+        if constant == code.co_qualname and type(constant) is str
+        else constant
+        for constant in code.co_consts
+    )
+    return code.replace(co_qualname=name, co_consts=constants)
 
 
 def syntax_problem(failure: SyntaxError, lines: list[str]) -> StatementProblem:
