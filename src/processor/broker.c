@@ -193,7 +193,7 @@ static int park(struct qn_broker *broker, const struct wish *wish, int fd)
             .fd = fd,
             .target_fd = wish->target_fd,
             .id = wish->id,
-            .deadline = qn_deadline_after_ms(QN_BROKER_DIAL_MS),
+            .deadline = qn_deadline_after_ms(broker->dial_ms),
         };
         if (++broker->n_dials == QN_BROKER_MAX_PENDING) {
             qn_broker__unwatch(broker, broker->listener_fd);
@@ -515,6 +515,7 @@ enum qn_status qn_broker_new(const struct qn_network_policy *policy, qn_broker_l
     broker->log_context = context;
     broker->listener_fd = broker->names_fd = broker->pid_fd = -1;
     broker->question_deadline = QN_NO_DEADLINE;
+    qn_broker_set_times(broker, QN_BROKER_DIAL_MS, QN_BROKER_NAME_MS);
     for (int i = 0; i < QN_BROKER_MAX_PENDING; i++) {
         broker->dials[i].fd = -1;
     }
@@ -528,6 +529,12 @@ enum qn_status qn_broker_new(const struct qn_network_policy *policy, qn_broker_l
     }
     *out = broker;
     return QN_OK;
+}
+
+void qn_broker_set_times(struct qn_broker *broker, int64_t dial_ms, int64_t name_ms)
+{
+    broker->dial_ms = dial_ms;
+    broker->name_ms = name_ms;
 }
 
 /* The pid as this process sees it, which the kernel tells of a pidfd. */

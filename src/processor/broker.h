@@ -19,6 +19,8 @@
 
 #include "base/status.h"
 
+#include <stdint.h>
+
 #define QN_BROKER_MAX_PENDING     64 /* dials of blocking sockets at once; further notifications wait in the kernel */
 #define QN_BROKER_MAX_CONNECTIONS 10000 /* of one run */
 #define QN_BROKER_MAX_NAMES       10000 /* questions of one run */
@@ -36,6 +38,9 @@ typedef void (*qn_broker_log)(void *context, const char *message);
 /* `policy` is borrowed and outlives the broker. `log` may be NULL. */
 enum qn_status qn_broker_new(const struct qn_network_policy *policy, qn_broker_log log, void *context,
                              struct qn_broker **out, struct qn_error *err) QN_MUST_CHECK;
+
+/* Other time limits than QN_BROKER_DIAL_MS and QN_BROKER_NAME_MS, for what begins from here on. */
+void qn_broker_set_times(struct qn_broker *broker, int64_t dial_ms, int64_t name_ms);
 
 /* Join a run: the listener of its filter (came with READY), its pidfd (borrowed: copied), and the engine's end of its
  * names socket (SOCK_SEQPACKET). `take`: listener and names socket are the broker's from here on, also on failure. Where

@@ -161,8 +161,7 @@ void qn_broker__answer_ready(struct qn_broker *broker)
 void qn_broker__question_late(struct qn_broker *broker)
 {
     char text[sizeof((struct qn_name_answer *)0)->text];
-    (void)snprintf(text, sizeof text, "host \"%.100s\": no answer within %d seconds", broker->question_host,
-                   QN_BROKER_NAME_MS / 1000);
+    (void)snprintf(text, sizeof text, "host \"%.100s\": no answer in time", broker->question_host);
     send_error(broker, EAI_AGAIN, text);
     end_question(broker);
 }
@@ -184,7 +183,7 @@ static void ask(struct qn_broker *broker, const struct qn_name_question *questio
     }
     qn_broker__unwatch(broker, broker->names_fd);
     broker->question = asked;
-    broker->question_deadline = qn_deadline_after_ms(QN_BROKER_NAME_MS);
+    broker->question_deadline = qn_deadline_after_ms(broker->name_ms);
     QN_ERROR_COPY(broker->question_host, question->host, sizeof question->host);
     qn_broker__arm_timer(broker);
 }

@@ -40,6 +40,7 @@ struct qn_broker {
     struct qn_broker_dial dials[QN_BROKER_MAX_PENDING];
     int n_dials;
     int n_connections; /* of the run so far */
+    int64_t dial_ms, name_ms;
 
     struct qn_names_question *question; /* under way; the names socket is not in the epoll meanwhile */
     int64_t question_deadline;

@@ -127,8 +127,14 @@ class Names:
             raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
         return self.ask(host, port, family)
 
-    def getaddrinfo(
-        self, host: object, port: object, family: int = 0, type: int = 0, proto: int = 0, flags: int = 0
+    def getaddrinfo(  # the arguments are named as socket names them
+        self,
+        host: object,
+        port: object,
+        family: int = 0,
+        type: int = 0,  # noqa: A002
+        proto: int = 0,
+        flags: int = 0,
     ) -> list[Entry]:
         """As socket.getaddrinfo; entries are of TCP where no type is asked for."""
         name = None if host is None else _host_text(host)
@@ -158,7 +164,7 @@ class _Off:
     """The same functions where there is no network."""
 
     @staticmethod
-    def getaddrinfo(*args: object, **kwargs: object) -> NoReturn:
+    def getaddrinfo(*_args: object, **_kwargs: object) -> NoReturn:
         raise socket.gaierror(socket.EAI_FAIL, OFF)
 
     gethostbyname = gethostbyname_ex = getaddrinfo
@@ -188,7 +194,11 @@ def _explain_sockets(refusal: str) -> None:
     plain_connect = socket.socket.connect
 
     def __init__(
-        self: socket.socket, family: int = -1, type: int = -1, proto: int = -1, fileno: int | None = None
+        self: socket.socket,
+        family: int = -1,
+        type: int = -1,  # noqa: A002
+        proto: int = -1,
+        fileno: int | None = None,
     ) -> None:
         try:
             plain_init(self, family, type, proto, fileno)
