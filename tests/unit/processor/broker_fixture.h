@@ -77,7 +77,8 @@ struct run {
     int n_hellos;          /* connections of the open server */
     pid_t pid;
     int pid_fd;
-    int names_fd; /* the broker's end, until it is the broker's */
+    int names_fd;  /* the broker's end, until it is the broker's */
+    bool readable; /* the child is: only root, or the owner of its namespaces, may look into one that is not */
     int channel[2];
 };
 
@@ -127,7 +128,7 @@ static void keep_log(void *context, const char *message)
 /* Servers and sockets; the policy and its broker come with run_start. */
 static void run_open(struct run *run)
 {
-    *run = (struct run){ .broker = NULL };
+    *run = (struct run){ .readable = getuid() != 0 };
     run->open_fd = listen_on_loopback(64, &run->world.open);
     run->secret_fd = listen_on_loopback(64, &run->world.secret);
     run->closed_fd = listen_on_loopback(-1, &run->world.closed); /* bound, so that nobody else gets the port */
@@ -194,7 +195,7 @@ static int install_filter(void)
 static void be_child(struct run *run, int names_fd, child_body body)
 {
     (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-    (void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+    (void)prctl(PR_SET_DUMPABLE, run->readable ? 1 : 0, 0, 0, 0);
     (void)close(run->open_fd);
     (void)close(run->secret_fd);
     (void)close(run->full_fd);

@@ -740,19 +740,15 @@ static void end_at_once(const struct world *world)
 static void broker__where_the_kernel_denies_access_there_is_no_network(void **state)
 {
     (void)state;
-    if (getuid() != 0) {
-        print_message("skipped: only root can become another user\n");
-        skip();
-    }
     pid_t pid = fork();
     if (pid == 0) {
         struct run run;
         struct qn_error err = QN_ERROR_INIT;
-        if (setresgid(65534, 65534, 65534) != 0 || setresuid(65534, 65534, 65534) != 0) {
+        if (getuid() == 0 && (setresgid(65534, 65534, 65534) != 0 || setresuid(65534, 65534, 65534) != 0)) {
             _exit(2);
         }
-        (void)prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
         run_open(&run);
+        run.readable = false;
         run_fork(&run, QN_NETWORK_PUBLIC, NULL, 0, end_at_once);
         int listener = receive_fd(run.channel[0]);
         enum qn_status status = qn_broker_take_run(run.broker, listener, run.pid_fd, run.names_fd, &err);
