@@ -2,6 +2,7 @@
  * test_allocation_faults.c: the n-th allocation fails, for every n, once and from then on. Whatever is run either works (a
  * failed attempt to give memory back is no failure) or is QN_ERR_NO_MEMORY, and leaks nothing (the leak sanitizer looks).
  */
+#include "arrow/ipc.h"
 #include "base/buffer.h"
 #include "base/fault.h"
 #include "base/memory.h"
@@ -231,6 +232,87 @@ static void layout__survives_every_failed_allocation(void **state)
     check(run_layout, 70);
 }
 
+/* ---- Arrow IPC ---- */
+
+static int64_t owned; /* messages that are not given back */
+
+static void give_back(void *context)
+{
+    owned--;
+    free(context);
+}
+
+static enum qn_status decode_copy(struct qn_ipc_decoder *decoder, const struct qn_buffer *message, bool in_place,
+                                  struct ArrowArray *out, struct qn_error *err)
+{
+    char *copy = malloc(message->size);
+    assert_non_null(copy);
+    memcpy(copy, message->data, message->size);
+    owned += in_place ? 1 : 0;
+    struct qn_ipc_owner owner = { in_place ? give_back : NULL, copy };
+    enum qn_status status = qn_ipc_decode_batch(decoder, copy, message->size, owner, out, err);
+    if (!in_place) {
+        free(copy);
+    }
+    return status;
+}
+
+static enum qn_status pass_through(struct qn_ipc_encoder *encoder, struct qn_ipc_decoder *decoder, struct qn_error *err)
+{
+    qn_auto_array array = { 0 }, placed = { 0 }, copied = { 0 };
+    qn_auto_buffer message = QN_BUFFER_INIT;
+    QN_TRY(build(&built_schema, &array, err));
+    QN_TRY(qn_ipc_encode_schema(encoder, &message, err));
+    QN_TRY(qn_ipc_decode_schema(decoder, message.data, message.size, err));
+    qn_buffer_reset(&message);
+    QN_TRY(qn_ipc_encode_batch(encoder, &array, &message, err));
+    QN_TRY(decode_copy(decoder, &message, true, &placed, err));
+    QN_TRY(decode_copy(decoder, &message, false, &copied, err));
+    check_built(qn_ipc_decoder_schema(decoder), &placed);
+    check_built(qn_ipc_decoder_schema(decoder), &copied);
+    return QN_OK;
+}
+
+static enum qn_status run_ipc(struct qn_error *err)
+{
+    struct qn_ipc_encoder *encoder = NULL;
+    struct qn_ipc_decoder *decoder = NULL;
+    owned = 0;
+    enum qn_status status = qn_ipc_encoder_new(&built_schema, &encoder, err);
+    if (status == QN_OK) {
+        status = qn_ipc_decoder_new(0, &decoder, err);
+    }
+    if (status == QN_OK) {
+        status = pass_through(encoder, decoder, err);
+    }
+    qn_ipc_encoder_free(encoder);
+    qn_ipc_decoder_free(decoder);
+    assert_int_equal(owned, 0);
+    return status;
+}
+
+static void ipc__survives_every_failed_allocation(void **state)
+{
+    (void)state;
+    check(run_ipc, 100);
+}
+
+static enum qn_status run_field_text(struct qn_error *err)
+{
+    qn_auto_schema schema = { 0 };
+    QN_TRY(qn_schema_struct(&schema, 1, err));
+    enum qn_status status =
+        qn_schema_set_from_text(&schema, 0, "f", "List<Struct<a: Int64, \"b\": Decimal(10,2)!>>", err);
+    assert_string_equal(schema.children[0]->format, status == QN_OK ? "+l" : "n");
+    return status;
+}
+
+static void field_text__survives_every_failed_allocation(void **state)
+{
+    (void)state;
+    check(run_field_text, 8);
+}
+
 static enum qn_status run_convert(struct qn_error *err)
 {
     struct qn_column column;
@@ -310,6 +392,8 @@ int main(void)
         cmocka_unit_test(build__survives_every_failed_allocation),
         cmocka_unit_test(read__survives_every_failed_allocation),
         cmocka_unit_test(layout__survives_every_failed_allocation),
+        cmocka_unit_test(ipc__survives_every_failed_allocation),
+        cmocka_unit_test(field_text__survives_every_failed_allocation),
         cmocka_unit_test(convert__survives_every_failed_allocation),
         cmocka_unit_test(column__sticky_failure_names_its_column),
     };
