@@ -40,6 +40,14 @@ FILL(fill_float64, PyFloat_FromDouble(qn_reader_at_float64(reader, row)))
 
 static PyObject *make_decimal(const struct qn_reader *reader, int64_t row, size_t width)
 {
+    qn_int128 value;
+    bool made;
+    if (qn_reader_decimal(reader, row, &value)) {
+        PyObject *decimal = rows__decimal_make(value, reader->type.scale, &made);
+        if (made) {
+            return decimal;
+        }
+    }
     char digits[ROWS__DECIMAL_TEXT];
     size_t size =
         rows__decimal_text(reader->data + (size_t)(reader->offset + row) * width, width, reader->type.scale, digits);

@@ -24,6 +24,7 @@ static void field_dispose(struct rows__field *field)
     qn_free(field->children);
     qn_free(field->type);
     Py_CLEAR(field->key);
+    Py_CLEAR(field->seen);
 }
 
 static int field_init(struct rows__field *field, struct qn_column *column, const struct ArrowSchema *schema,
@@ -241,8 +242,11 @@ static int put_fields(struct rows_out *rows, struct rows__field *parent, PyObjec
     PyObject *key, *value;
     while (i < parent->n_children && PyDict_Next(dict, &at, &key, &value)) {
         struct rows__field *field = &parent->children[i];
-        if (QN_UNLIKELY(key != field->key) && !same_key(key, field->key)) {
-            break;
+        if (key != field->key && key != field->seen) {
+            if (!same_key(key, field->key)) {
+                break;
+            }
+            Py_XSETREF(field->seen, Py_NewRef(key));
         }
         i++;
         Py_INCREF(value);

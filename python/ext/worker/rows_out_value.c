@@ -8,7 +8,7 @@
  */
 #include "rows_private.h"
 
-#include "base/memory.h"
+#include "base/calendar.h"
 
 #include <math.h>
 #include <string.h>
@@ -278,6 +278,12 @@ static int decimal_refused(struct rows_out *rows, struct rows__field *field, PyO
 static int put_decimal(struct rows_out *rows, struct rows__field *field, PyObject *value)
 {
     struct qn_column *column = field->column;
+    qn_int128 number;
+    if (column->width <= sizeof number && PyObject_TypeCheck(value, rows__types.decimal) &&
+        rows__decimal_read(value, column->type.scale, column->type.precision, &number)) {
+        qn_column_put_fixed(column, &number); /* little-endian: its first bytes are the narrower number */
+        return 0;
+    }
     PyObject *text = number_text(rows, field, value);
     if (text == NULL) {
         return -1;
@@ -372,32 +378,29 @@ static int put_date(struct rows_out *rows, struct rows__field *field, PyObject *
     return 0;
 }
 
-/* Nanoseconds of one unit. */
-static int64_t unit_nanos(enum qn_time_unit unit)
-{
-    static const int64_t nanos[] = { 1000000000, 1000000, 1000, 1 };
-    return nanos[unit];
-}
-
 /* Microseconds and nanoseconds on top in the column's unit; false with the reason where it is not exact. */
 static bool in_unit(const struct qn_column *column, int64_t micros, int nanos, int64_t *out, const char **why)
 {
-    int64_t unit = unit_nanos(column->type.unit);
-    if (unit == 1) {
-        int64_t rest;
-        *why = "nanoseconds since 1970 do not reach it: only the years 1678 to 2261 fit; use Timestamp[us]";
-        if (column->type.id != QN_TYPE_TIMESTAMP) {
-            *why = "it is longer than 64 bits of nanoseconds";
-        }
-        /* the lowest values of int64 are reached from above: micros * 1000 alone may be one step outside */
-        return __builtin_mul_overflow(micros, INT64_C(1000), &rest) ? false : !__builtin_add_overflow(rest, nanos, out);
-    }
-    *why = "it is more precise than the column; use a column of a smaller unit, or x.replace(microsecond=0)";
-    if (column->type.unit == QN_UNIT_MICRO) {
+    int64_t per_unit;
+    switch (column->type.unit) {
+    case QN_UNIT_MICRO:
+        *out = micros;
         *why = "it has nanoseconds, which the column does not hold; use a column in ns, or x.floor('us')";
+        return nanos == 0;
+    case QN_UNIT_NANO:
+        *why = column->type.id == QN_TYPE_TIMESTAMP
+                   ? "nanoseconds since 1970 do not reach it: only the years 1678 to 2261 fit; use Timestamp[us]"
+                   : "it is longer than 64 bits of nanoseconds";
+        return !__builtin_mul_overflow(micros, INT64_C(1000), out) && !__builtin_add_overflow(*out, nanos, out);
+    case QN_UNIT_MILLI:
+        per_unit = 1000;
+        break;
+    default:
+        per_unit = QN_MICROS_PER_SECOND;
     }
-    *out = micros / (unit / 1000);
-    return nanos == 0 && micros % (unit / 1000) == 0;
+    *why = "it is more precise than the column; use a column of a smaller unit, or drop the fraction";
+    *out = micros / per_unit;
+    return nanos == 0 && micros % per_unit == 0;
 }
 
 static int put_time(struct rows_out *rows, struct rows__field *field, PyObject *value)

@@ -46,6 +46,17 @@ enum rows__decimal_fit {
 enum rows__decimal_fit rows__decimal_parse(const char *text, size_t size, int precision, int scale, size_t width,
                                            uint8_t out[32]);
 
+/* ---- rows_decimal_object.c: Decimal objects without a text in between, where their layout is the one we know ---- */
+
+void rows__decimal_object_init(void);
+/* For tests: whether to go the direct way (where it is there); returns whether it was gone. */
+bool rows__decimal_object_use(bool direct);
+/* The number of a Decimal in units of 10^-scale. False where it has to be read from its text, which also tells what is wrong
+ * with it. `decimal` is of the class or of a subclass. */
+bool rows__decimal_read(PyObject *decimal, int scale, int precision, qn_int128 *out);
+/* A Decimal of value * 10^-scale. *made_out false: not this way (and no exception). */
+PyObject *rows__decimal_make(qn_int128 value, int scale, bool *made_out);
+
 /* ---- rows_time.c: dates and times; needs the datetime API, so all use of it stands there ---- */
 
 int rows__time_init(void);
@@ -81,9 +92,10 @@ struct rows__field {
     struct qn_column *column;
     /* Put one value that is not None: 0, or -1 with an exception set. */
     int (*put)(struct rows_out *rows, struct rows__field *field, PyObject *value);
-    PyObject *key; /* the name, interned */
-    char *type;    /* as the user wrote it, for messages */
-    int64_t low;   /* of integers */
+    PyObject *key;  /* the name, interned */
+    PyObject *seen; /* the last other str of the same text that was a key: rows mostly share theirs. Or NULL */
+    char *type;     /* as the user wrote it, for messages */
+    int64_t low;    /* of integers */
     uint64_t high;
     int64_t at; /* the item that is being read */
     struct rows__field *parent;

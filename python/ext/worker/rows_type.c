@@ -363,7 +363,16 @@ static PyObject *module_drive(PyObject *module, PyObject *arguments)
     return summary;
 }
 
+static PyObject *module_decimals(PyObject *module, PyObject *direct)
+{
+    (void)module;
+    int truth = PyObject_IsTrue(direct);
+    return truth < 0 ? NULL : PyBool_FromLong(rows__decimal_object_use(truth != 0));
+}
+
 static PyMethodDef module_methods[] = {
+    { "decimals_direct", module_decimals, METH_O,
+      "decimals_direct(bool): for tests: read and make Decimal objects directly or by their text; what it was" },
     { "drive", module_drive, METH_VARARGS,
       "drive(function, rows, checkpoint, out, flush_rows=0, flush_bytes=0): call a coroutine function once a row" },
     { 0 }

@@ -42,6 +42,7 @@ int rows_init(void)
         return -1;
     }
     types->decimal = (PyTypeObject *)decimal;
+    rows__decimal_object_init();
     return 0;
 }
 
