@@ -6,7 +6,8 @@
  * on the way; dictionary-encoded columns go out as their values; so a schema as it is written (qn_ipc_schema) may differ
  * in layout, never in values. Reading trusts nothing: metadata is verified, buffers are checked to lie inside the message
  * and to have the size that their type and length demand, offsets to rise and stay inside, strings to be UTF-8 and
- * booleans, validity and null counts to agree, before an array is handed out. Compressed bodies (zstd) are read up to a limit.
+ * validity and null counts to agree, before an array is handed out. Dictionaries and compressed bodies are refused by type
+ * (QN_ERR_UNSUPPORTED): no side of ours writes them, and a decompressor is much to trust with hostile bytes.
  * Threads: one at a time per encoder or decoder.
  */
 #ifndef QN_ARROW_IPC_H
@@ -38,7 +39,7 @@ void qn_ipc_encode_end(struct qn_buffer *out);
 
 struct qn_ipc_decoder;
 
-/* A decoder that waits for a schema message. `limit`: bytes of one message at most, decompressed (0: 2 GiB). */
+/* A decoder that waits for a schema message. `limit`: bytes of one message at most (0: 2 GiB). */
 enum qn_status qn_ipc_decoder_new(uint64_t limit, struct qn_ipc_decoder **out, struct qn_error *err) QN_MUST_CHECK;
 void qn_ipc_decoder_free(struct qn_ipc_decoder *decoder);
 

@@ -325,6 +325,45 @@ static enum qn_status take_offsets(struct decoding *decoding, const struct qn__i
     return good ? QN_OK : bad_column(decoding, field, -1, "its offsets are negative or run backwards");
 }
 
+/* 10^digits as four words, the lowest first; below 2^255 for what a type may have. */
+static void wide_power(int digits, uint64_t out[4])
+{
+    memset(out, 0, 4 * sizeof *out);
+    out[0] = 1;
+    for (int i = 0; i < digits; i++) {
+        qn_uint128 carry = 0;
+        for (int word = 0; word < 4; word++) {
+            carry += (qn_uint128)out[word] * 10;
+            out[word] = (uint64_t)carry;
+            carry >>= 64;
+        }
+    }
+}
+
+/* As bad_decimal, for 256 bits. */
+static int64_t bad_wide_decimal(const struct qn_type *type, const uint8_t *values, const uint8_t *validity, int64_t n)
+{
+    uint64_t limit[4], value[4];
+    wide_power(type->precision, limit);
+    for (int64_t i = 0; i < n; i++) {
+        memcpy(value, values + i * 32, 32);
+        bool negative = value[3] >> 63;
+        unsigned carry = negative ? 1 : 0;
+        for (int word = 0; word < 4 && negative; word++) { /* its magnitude */
+            value[word] = ~value[word] + carry;
+            carry = carry != 0 && value[word] == 0;
+        }
+        int word = 3;
+        while (word > 0 && value[word] == limit[word]) {
+            word--;
+        }
+        if (value[word] >= limit[word] && (validity == NULL || qn__ipc_bit(validity, i))) {
+            return i;
+        }
+    }
+    return -1;
+}
+
 /* The first value that is not null and has more digits than its type; -1: none. */
 static int64_t bad_decimal(const struct qn_type *type, const uint8_t *values, const uint8_t *validity, int64_t n)
 {
@@ -356,9 +395,10 @@ static enum qn_status take_fixed(struct decoding *decoding, const struct qn__ipc
     struct region values;
     QN_TRY(take_values(decoding, field, length, qn__type_width(&field->type), &values));
     qn__array_borrow(array, 1, values.bytes);
-    bool narrow_decimal = field->type.id >= QN_TYPE_DECIMAL32 && field->type.id <= QN_TYPE_DECIMAL128;
-    if (narrow_decimal) {
-        int64_t row = bad_decimal(&field->type, values.bytes, validity, length);
+    if (field->type.id >= QN_TYPE_DECIMAL32 && field->type.id <= QN_TYPE_DECIMAL256) {
+        int64_t row = field->type.id == QN_TYPE_DECIMAL256
+                          ? bad_wide_decimal(&field->type, values.bytes, validity, length)
+                          : bad_decimal(&field->type, values.bytes, validity, length);
         if (row >= 0) {
             return bad_column(decoding, field, row, "a decimal has more digits than its type");
         }

@@ -274,7 +274,6 @@ def check_refusals() -> None:
     cut_text = pa.Array.from_buffers(
         pa.string(), 2, [None, pa.py_buffer(b"\0\0\0\0\1\0\0\0\2\0\0\0"), pa.py_buffer("ü".encode())]
     )
-    too_large = pa.Array.from_buffers(pa.decimal128(2, 0), 1, [None, pa.py_buffer((100).to_bytes(16, "little"))])
     required = pa.schema([pa.field("x", pa.int64(), nullable=False)])
     plain_text = pa.schema([pa.field("x", pa.string())])
     refused(plain_text, pa.RecordBatch.from_arrays([bad_text], schema=plain_text), "not UTF-8")
@@ -284,13 +283,30 @@ def check_refusals() -> None:
         pa.RecordBatch.from_arrays([column(pa.int64(), [1, None])], schema=required),
         "a null where none may be",
     )
-    digits = pa.schema([pa.field("x", pa.decimal128(2, 0))])
-    try:
-        decode(write(digits, [pa.RecordBatch.from_arrays([too_large], schema=digits)]))
-    except BridgeError as error:
-        assert "more digits" in str(error), str(error)
-    else:
-        raise AssertionError("100 is read as a decimal of two digits")
+    for make, width in ((pa.decimal32, 4), (pa.decimal64, 8), (pa.decimal128, 16), (pa.decimal256, 32)):
+        for number in (99, -99, 100, -100, -(1 << (8 * width - 1)), (1 << (8 * width - 1)) - 1):
+            values = pa.py_buffer(number.to_bytes(width, "little", signed=True))
+            digits = pa.schema([pa.field("x", make(2, 0))])
+            batch = pa.RecordBatch.from_arrays([pa.Array.from_buffers(make(2, 0), 1, [None, values])], schema=digits)
+            try:
+                decode(write(digits, [batch]))
+            except BridgeError as error:
+                assert "more digits" in str(error), str(error)
+                assert abs(number) > 99, number
+            else:
+                assert abs(number) == 99, number
+    most = pa.schema([pa.field("x", pa.decimal256(76, 0))])
+    for number in (10**76 - 1, 1 - 10**76, 10**76, -(10**76)):
+        values = pa.py_buffer(number.to_bytes(32, "little", signed=True))
+        batch = pa.RecordBatch.from_arrays(
+            [pa.Array.from_buffers(pa.decimal256(76, 0), 1, [None, values])], schema=most
+        )
+        try:
+            decode(write(most, [batch]))
+        except BridgeError:
+            assert abs(number) == 10**76, number
+        else:
+            assert abs(number) < 10**76, number
     union = pa.schema([pa.field("x", pa.sparse_union([pa.field("a", pa.int8())]))])
     views = pa.schema([pa.field("x", pa.run_end_encoded(pa.int32(), pa.int8()))])
     for schema in (union, views):
