@@ -34,7 +34,7 @@ LIBRARIES: dict[str, set[str]] = {
     "postgres_ext": {"db/postgres"},
     "openssl/": {"db/postgres"},
     "sqlite3": {"db/sqlite"},
-    "jansson": {"wire", "task", "db"},
+    "jansson": {"wire", "task", "db", "processor"},
     "nanoarrow": {"arrow"},
     "Python.h": {"python/ext"},
     "seccomp.h": {"sandbox"},

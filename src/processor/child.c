@@ -1,0 +1,217 @@
+/*
+ * child.c: asking a zygote for children, and ending them.
+ *
+ * A child's report socket tells of its fork and of its end; closing it, with the channel, makes the zygote kill the child.
+ * See zygote.h.
+ */
+#include "base/memory.h"
+#include "os/clock.h"
+#include "os/poll.h"
+#include "processor/channel.h"
+#include "processor/frames.h"
+#include "processor/zygote.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* ---- asking ---- */
+
+struct far_ends {
+    int fds[QN_CHANNEL_MAX_FDS]; /* channel, report, names */
+    size_t n;
+};
+
+static enum qn_status open_pair(int type, int *near_out, struct far_ends *far, struct qn_error *err)
+{
+    int ends[2];
+    QN_TRY(qn_channel_pair(type, ends, err));
+    *near_out = ends[0];
+    far->fds[far->n++] = ends[1];
+    return QN_OK;
+}
+
+static enum qn_status open_sockets(struct qn_child *child, struct far_ends *far, struct qn_error *err)
+{
+    QN_TRY(open_pair(SOCK_STREAM, &child->channel, far, err));
+    QN_TRY(open_pair(SOCK_SEQPACKET, &child->report, far, err));
+    return child->kind.network ? open_pair(SOCK_SEQPACKET, &child->names, far, err) : QN_OK;
+}
+
+static enum qn_status send_request(struct qn_zygote *zygote, const struct qn_child *child, const struct far_ends *far,
+                                   struct qn_error *err)
+{
+    struct qn_fork_request request = { .version = QN_WORKER_VERSION,
+                                       .flags = child->kind.network ? QN_FORK_NETWORK : 0,
+                                       .memory = child->kind.memory,
+                                       .files = QN_CHILD_FILES,
+                                       .threads = QN_CHILD_THREADS };
+    struct iovec piece = { &request, sizeof request };
+    if (qn_channel_send(zygote->control, &piece, 1, far->fds, far->n) == (ssize_t)sizeof request) {
+        return QN_OK;
+    }
+    if (errno == EAGAIN || errno == EWOULDBLOCK || errno == ETOOMANYREFS) {
+        return qn_error_set(err, QN_ERR_BUSY, "the interpreter has too many requests to answer");
+    }
+    if (errno == EPIPE || errno == ECONNRESET || errno == EBADF) {
+        return qn_error_set(err, QN_ERR_CLOSED, "the interpreter has ended");
+    }
+    return qn_error_set(err, QN_ERR_IO, "asking for a process: %m");
+}
+
+enum qn_status qn_child_request(struct qn_zygote *zygote, struct qn_child_kind kind, struct qn_child *out,
+                                struct qn_error *err)
+{
+    struct qn_child made = QN_CHILD_INIT;
+    made.kind = kind;
+    made.owner = getpid();
+    struct far_ends far = { .n = 0 };
+    enum qn_status status = open_sockets(&made, &far, err);
+    if (status == QN_OK) {
+        status = send_request(zygote, &made, &far, err);
+    }
+    for (size_t i = 0; i < far.n; i++) {
+        qn_channel_close(&far.fds[i]);
+    }
+    if (status != QN_OK) {
+        qn_child_close(&made);
+        return status;
+    }
+    *out = made;
+    return QN_OK;
+}
+
+/* ---- getting ready ---- */
+
+static enum qn_status child_gone(struct qn_error *err)
+{
+    return qn_error_set(err, QN_ERR_CLOSED, "the process ended before it was ready");
+}
+
+/* A message of the report socket, where there is one. */
+static enum qn_status take_report(struct qn_child *child, struct qn_error *err)
+{
+    struct qn_run_report report = { 0 };
+    int fd = -1;
+    ssize_t got = qn_channel_receive_fd(child->report, &report, sizeof report, &fd);
+    if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
+        return QN_OK;
+    }
+    if (got == (ssize_t)sizeof report && report.kind == QN_RUN_FORKED && fd >= 0 && child->pid_fd < 0) {
+        child->pid_fd = fd;
+        return QN_OK;
+    }
+    qn_channel_close(&fd);
+    if (got != (ssize_t)sizeof report) {
+        return child_gone(err); /* so is the zygote */
+    }
+    if (report.kind == QN_RUN_NOT_FORKED) {
+        errno = report.code;
+        return qn_error_set(err, QN_ERR_IO, "a process for the run cannot be made: %m");
+    }
+    if (report.kind == QN_RUN_ENDED) {
+        child->ended = true;
+        child->end = report;
+    }
+    return child_gone(err);
+}
+
+/* The message of a FAILED frame: why the child is not locked down. It comes whole, since nothing runs there yet. */
+static enum qn_status take_failure(struct qn_child *child, uint64_t size, struct qn_error *err)
+{
+    char text[512];
+    size_t wanted = size < sizeof text - 1 ? (size_t)size : sizeof text - 1;
+    ssize_t got = qn_channel_receive(child->channel, text, wanted);
+    text[got > 0 ? got : 0] = '\0';
+    return qn_error_set(err, QN_ERR_UNSUPPORTED, "the sandbox of the run does not hold: %s", text);
+}
+
+static enum qn_status take_ready(struct qn_child *child, struct qn_error *err)
+{
+    struct qn_frame frame = { 0 };
+    ssize_t got = qn_channel_receive_fd(child->channel, &frame, sizeof frame, &child->listener);
+    if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
+        return QN_OK;
+    }
+    if (got != (ssize_t)sizeof frame) {
+        return child_gone(err);
+    }
+    if (frame.kind == QN_FRAME_FAILED) {
+        return take_failure(child, frame.size, err);
+    }
+    if (frame.kind != QN_FRAME_READY || frame.size != 0 || (child->kind.network && child->listener < 0)) {
+        return qn_error_set(err, QN_ERR_INTERNAL, "the worker does not begin with READY");
+    }
+    child->ready = true;
+    return QN_OK;
+}
+
+enum qn_status qn_child_await(struct qn_child *child, struct qn_error *err)
+{
+    int64_t deadline = qn_deadline_after_ms(QN_CHILD_START_MS);
+    for (;;) {
+        if (child->pid_fd < 0) {
+            QN_TRY(take_report(child, err));
+        }
+        if (!child->ready) {
+            QN_TRY(take_ready(child, err));
+        }
+        if (child->ready && child->pid_fd >= 0) {
+            return QN_OK;
+        }
+        struct pollfd entries[] = { { .fd = child->pid_fd < 0 ? child->report : -1, .events = POLLIN },
+                                    { .fd = child->ready ? -1 : child->channel, .events = POLLIN } };
+        enum qn_status status = qn_poll_many(entries, 2, deadline, err);
+        if (status == QN_ERR_TIMEOUT) {
+            return qn_error_set(err, QN_ERR_TIMEOUT, "a process for the run was not ready after %d s",
+                                QN_CHILD_START_MS / 1000);
+        }
+        QN_TRY(status);
+    }
+}
+
+/* ---- the end ---- */
+
+void qn_child_look(struct qn_child *child)
+{
+    if (!child->ended && child->report >= 0 && take_report(child, NULL) != QN_OK && !child->ended) {
+        qn_channel_close(&child->report); /* the zygote is gone, and cannot tell any more */
+    }
+}
+
+void qn_child_kill(const struct qn_child *child)
+{
+    if (!child->ended && child->pid_fd >= 0 && child->owner == getpid()) {
+        (void)syscall(SYS_pidfd_send_signal, child->pid_fd, SIGKILL, NULL, 0);
+    }
+}
+
+bool qn_child_wait(struct qn_child *child)
+{
+    int64_t deadline = qn_deadline_after_ms(QN_CHILD_END_MS);
+    while (!child->ended && child->owner == getpid()) {
+        qn_child_look(child);
+        int64_t left = qn_deadline_remaining_ms(deadline);
+        if (child->ended || left == 0) {
+            break;
+        }
+        struct pollfd entry = { .fd = child->report >= 0 ? child->report : child->pid_fd, .events = POLLIN };
+        int ready = poll(&entry, 1, (int)left);
+        if (ready > 0 && child->report < 0) {
+            break; /* it has ended; nobody is left who knows how */
+        }
+    }
+    return child->ended;
+}
+
+void qn_child_close(struct qn_child *child)
+{
+    qn_channel_close(&child->channel);
+    qn_channel_close(&child->report);
+    qn_channel_close(&child->names);
+    qn_channel_close(&child->listener);
+    qn_channel_close(&child->pid_fd);
+}
