@@ -93,7 +93,7 @@ static void connect_blocking(const struct world *world)
     CHECK(try_port(world->closed) == ECONNREFUSED);
 }
 
-/* trace: P7 */
+/* trace: B7 */
 static void broker__a_listed_address_is_dialled_for_a_blocking_socket(void **state)
 {
     (void)state;
@@ -202,7 +202,7 @@ static void connect_elsewhere(const struct world *world)
     CHECK(try_port(0) == EACCES);
 }
 
-/* trace: P7 */
+/* trace: B7 */
 static void broker__what_is_not_listed_is_refused_and_logged(void **state)
 {
     (void)state;
@@ -236,7 +236,7 @@ static void connect_within(const struct world *world)
     CHECK(try_text("255.255.255.255", 80) == EACCES);
 }
 
-/* trace: P7 */
+/* trace: B7 */
 static void broker__public_is_not_this_machine_nor_its_neighbours(void **state)
 {
     (void)state;
@@ -373,7 +373,7 @@ static void connect_while_it_changes(const struct world *world)
     CHECK(allowed > 0 && allowed < FLIPS);
 }
 
-/* The address is read once: what is dialled is what was judged. trace: P7 */
+/* The address is read once: what is dialled is what was judged. trace: B7 */
 static void broker__an_address_that_changes_meanwhile_gains_nothing(void **state)
 {
     (void)state;
@@ -581,7 +581,7 @@ static void connect_by_name(const struct world *world)
     CHECK(answer.error == EAI_ADDRFAMILY);
 }
 
-/* trace: P7 */
+/* trace: B7 */
 static void broker__names_are_resolved_by_the_engine_within_the_list(void **state)
 {
     (void)state;
