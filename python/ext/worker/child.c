@@ -318,6 +318,33 @@ static PyObject *put(PyObject *self, PyObject *returned)
     Py_RETURN_NONE;
 }
 
+PyDoc_STRVAR(put_stream_doc,
+             "put_stream(capsule, hint='', /)\n--\n\nPut out a frame: a capsule of an Arrow stream. `hint` ends the "
+             "message where it lacks a column.");
+
+static PyObject *put_stream(PyObject *self, PyObject *args)
+{
+    struct child *child = (struct child *)self;
+    PyObject *capsule = NULL;
+    const char *hint = "";
+    if (!PyArg_ParseTuple(args, "O|s:put_stream", &capsule, &hint)) {
+        return NULL;
+    }
+    struct ArrowArrayStream *stream = PyCapsule_GetPointer(capsule, "arrow_array_stream");
+    if (stream == NULL) {
+        return NULL;
+    }
+    if (stream->release == NULL) {
+        PyErr_SetString(PyExc_ValueError, "the stream was used up already");
+        return NULL;
+    }
+    QN_ERROR_COPY(child->output.hint, hint, strlen(hint));
+    if (child_output_flush(child, child->output.rows) < 0 || child_put_stream(child, stream) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
 PyDoc_STRVAR(flush_doc, "flush()\n--\n\nSend the rows that are still here.");
 
 static PyObject *flush(PyObject *self, PyObject *unused)
@@ -425,6 +452,7 @@ static PyMethodDef methods[] = { { "lock_down", lock_down, METH_O, lock_down_doc
                                  { "run_rows", run_rows, METH_VARARGS, run_rows_doc },
                                  { "call", call, METH_VARARGS, call_doc },
                                  { "put", put, METH_O, put_doc },
+                                 { "put_stream", put_stream, METH_VARARGS, put_stream_doc },
                                  { "flush", flush, METH_NOARGS, flush_doc },
                                  { "done", done, METH_VARARGS, done_doc },
                                  { NULL, NULL, 0, NULL } };

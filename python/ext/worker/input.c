@@ -74,6 +74,7 @@ static int open_map(struct child_input *input, int fd, uint64_t size, struct qn_
         return -1;
     }
     input->map = map;
+    input->ended = false;
     input->map_size = (size_t)size;
     uint64_t message = 0;
     if (qn_ipc_decoder_new(0, &input->decoder, err) != QN_OK || next_message(input, &message, err) < 0) {

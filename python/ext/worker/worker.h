@@ -85,6 +85,9 @@ struct child_input {
 struct child_output {
     struct qn_ipc_encoder *encoder;
     struct rows_out *rows;
+    char **types; /* as the user wrote them, one a field */
+    int64_t n_types;
+    char hint[256]; /* what to add where a frame lacks a column */
     struct qn_buffer buffer;
     int64_t frame_rows; /* of frames written without `rows` */
     uint64_t frame_nanos;
@@ -123,7 +126,12 @@ void child_input_close(struct child_input *input);
 int child_output_open(struct child *child, const void *schema, size_t size, const char *types, size_t types_size);
 /* Send what `rows` hold. The drive's flush, with the child as its context. */
 int child_output_flush(void *context, struct rows_out *rows);
+/* Send one batch in the encoder's schema. */
+int child_output_send(struct child *child, struct qn_ipc_encoder *encoder, const struct ArrowArray *batch);
 void child_output_close(struct child_output *output);
+
+/* frame.c: put out a frame. The stream stays the caller's. */
+int child_put_stream(struct child *child, struct ArrowArrayStream *stream);
 
 /* The exception for a failure of the library: MemoryError, or RuntimeError with its message. Returns NULL. */
 PyObject *worker_raise(const struct qn_error *err);
