@@ -292,7 +292,10 @@ static PyObject *call(PyObject *self, PyObject *args)
     }
     PyObject *result = NULL;
     child->drive.row = -1;
+    child->drive.rows_in += PyList_GET_SIZE(rows);
+    uint64_t begun = worker_nanos();
     enum drive_end end = drive_call(&child->drive, rows, &result);
+    child->drive.run_nanos += worker_nanos() - begun;
     if (end == DRIVE_FAILED) {
         return NULL;
     }

@@ -17,16 +17,15 @@ import select
 import socket
 import struct
 import sys
-import sysconfig
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+from qanat import _runtime
 
 ROOT = Path(__file__).resolve().parents[3]
-WORKER = ROOT / "python" / "qanat" / "worker"
 
 VERSION = 1
 HELLO = struct.Struct("=4I1024s")
@@ -48,13 +47,9 @@ END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"
 PATIENCE = 60.0  # seconds until a test that hangs fails
 
 
-def extension_file() -> Path:
-    """The extension for this interpreter, from the build folder or the installed package."""
-    name = f"_worker{sysconfig.get_config_var('EXT_SUFFIX')}"
-    for folder in (ROOT / "build" / "dev" / "python", WORKER):
-        if (folder / name).is_file():
-            return folder / name
-    raise FileNotFoundError(f"{name} is not built: scripts/build_dev.sh")
+def default_runtime() -> dict[str, Any]:
+    """The interpreter of the tests and what it needs of this machine."""
+    return _runtime.describe("default")
 
 
 def memfd(data: bytes, name: str = "test") -> int:
@@ -259,47 +254,46 @@ class Zygote:
         self,
         modules: Iterable[str] = (),
         *,
-        python: str | None = None,
-        extension: Path | None = None,
-        paths: Sequence[str] | None = None,
+        runtime: dict[str, Any] | None = None,
         tier: str = "full",
-        environment: dict[str, str] | None = None,
+        user: int | None = None,
         expect: bool = True,
+        **changes: Any,
     ) -> None:
-        python = python or os.path.realpath(sys.executable)
-        paths = paths if paths is not None else [path for path in sys.path if path and os.path.exists(path)]
-        config = {
-            "tier": tier,
-            "paths": list(paths),
-            "readable": [*paths, sys.base_prefix, str(WORKER)],
-            "worker": str(WORKER),
-            "extension": str(extension or extension_file()),
-            "version": "%d.%d" % sys.version_info[:2],
-            "modules": list(modules),
+        """`runtime`: a description, by default that of the interpreter of the tests. `changes`: of the configuration. `user`: who
+        starts it, where that is not this process."""
+        runtime = runtime or default_runtime()
+        config = {key: runtime[key] for key in ("paths", "readable", "worker", "extension", "version")}
+        config |= {"tier": tier, "modules": list(modules)} | changes
+        argv = [runtime["python"], "-I", "-S", "-B", f"{runtime['worker']}/zygote.py", json.dumps(config)]
+        lists = {
+            "readable": runtime["readable"],
+            "link": runtime["links"],
+            "arg": argv,
+            "env": runtime["environment"],
         }
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        ours.settimeout(PATIENCE)
-        self.control = ours
-        argv = [python, "-I", "-S", "-B", str(WORKER / "zygote.py"), json.dumps(config)]
-        self.pid = self._spawn(python, argv, {"LC_ALL": "C.UTF-8", **(environment or {})}, theirs)
+        records = [f"tier={tier}", *(f"{key}={item}" for key, items in lists.items() for item in items)]
+        policy = memfd("".join(f"{record}\0" for record in records).encode(), "policy")
+        self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.control.settimeout(PATIENCE)
+        self.pid = self._spawn(runtime["launcher"], policy, theirs, user)
         theirs.close()
         data = self.control.recv(HELLO.size)
-        assert data, f"the zygote ended: {os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])}"
+        assert data, f"the launcher ended: {os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])}"
         self.version, self.failed, self.python, self.landlock_abi, text = HELLO.unpack(data)
         self.text = text.rstrip(b"\0").decode()
         if expect:
             assert not self.failed, self.text
 
-    def _spawn(self, python: str, argv: list[str], environment: dict[str, str], control: socket.socket) -> int:
-        allow_all = struct.pack("=HBBI", 6, 0, 0, 0x7FFF0000)
-        held = [memfd(allow_all), memfd(allow_all), os.open("/proc", os.O_PATH), os.dup(control.fileno())]
-        high = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 100) for fd in held]
-        targets = (5, 6, 7, 3)
-        actions = [(os.POSIX_SPAWN_DUP2, fd, target) for fd, target in zip(high, targets, strict=True)]
+    @staticmethod
+    def _spawn(launcher: str, policy: int, control: socket.socket, user: int | None) -> int:
+        high = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 100) for fd in (control.fileno(), policy)]
+        actions = [(os.POSIX_SPAWN_DUP2, fd, target) for fd, target in zip(high, (3, 4), strict=True)]
+        argv = [launcher] if user is None else ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups", launcher]
         try:
-            return os.posix_spawn(python, argv, environment, file_actions=actions)
+            return os.posix_spawnp(argv[0], argv, {"PATH": os.defpath}, file_actions=actions)
         finally:
-            for fd in (*held, *high):
+            for fd in (policy, *high):
                 os.close(fd)
 
     def fork(self, *, memory: int = 0, files: int = 64, threads: int = 16, network: bool = False, ready: bool = True) -> Run:
