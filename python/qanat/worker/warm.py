@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import importlib.util
 import io
 import os
 import sys
@@ -57,20 +58,42 @@ def attempt(package: str, warm: Callable[[], None]) -> None:
 @contextlib.contextmanager
 def importing(package: str) -> Iterator[None]:
     """What the import of a package needs around it."""
-    if package != "matplotlib":
+    if package == "matplotlib" and importlib.util.find_spec(package) is not None:
+        with nothing_to_write():
+            yield
+    else:
         yield
-        return
-    # It wants a folder to write to and makes one where there is none. Nothing can be written here: let it have one that
-    # it only reads from, which may hold its list of fonts.
+
+
+@contextlib.contextmanager
+def nothing_to_write() -> Iterator[None]:
+    """matplotlib makes a folder for itself and writes its list of fonts there. Here nothing can be written: it gets a
+    folder to read from, which may hold that list, and what it writes goes nowhere; the list stays in memory."""
+    import builtins
+    import logging
     import tempfile
 
     folder = os.environ.get("MPLCONFIGDIR", "/")
-    real = tempfile.mkdtemp
-    setattr(tempfile, "mkdtemp", lambda *_, **__: folder)  # noqa: B010  (types)
+    logger = logging.getLogger("matplotlib")
+    before = (tempfile.mkdtemp, builtins.open, logger.level)
+
+    def open_to_read(file: Any, mode: str = "r", *arguments: Any, **keywords: Any) -> Any:
+        return io.StringIO() if "w" in mode else before[1](file, mode, *arguments, **keywords)
+
+    logger.setLevel(logging.ERROR)
+    for target, name, value in (
+        (tempfile, "mkdtemp", lambda *_, **__: folder),
+        (builtins, "open", open_to_read),
+    ):
+        setattr(target, name, value)
     try:
+        from matplotlib import cbook
+
+        setattr(cbook, "_lock_path", contextlib.nullcontext)  # noqa: B010  (no stubs)
         yield
     finally:
-        tempfile.mkdtemp = real
+        tempfile.mkdtemp, builtins.open = before[:2]
+        logger.setLevel(before[2])
 
 
 # ---- warm-ups --------------------------------------------------------------------------------------------------------

@@ -21,6 +21,8 @@ import json
 import os
 import struct
 import sys
+import threading
+import time
 import traceback
 from types import ModuleType
 from typing import Any
@@ -62,6 +64,17 @@ def part(name: str) -> ModuleType:
     return importlib.import_module(f"{PACKAGE}.{name}")
 
 
+def threads_left(extension: Any) -> int:
+    """How many threads there are once those that are ending have ended (matplotlib has one while it looks for fonts)."""
+    deadline = time.monotonic() + 2
+    for thread in threading.enumerate():
+        if thread is not threading.main_thread():
+            thread.join(1)
+    while (count := int(extension.threads())) != 1 and time.monotonic() < deadline:
+        time.sleep(0.001)
+    return count
+
+
 def prepare(config: dict[str, Any]) -> Any:
     """Import everything; returns the extension."""
     sys.path[:] = config["paths"]
@@ -79,7 +92,7 @@ def prepare(config: dict[str, Any]) -> Any:
         raise ImportError(f"{config['extension']} is of another release than {folder}")
     part("warm").up(config["modules"])
     part("child").prepare()
-    threads = extension.threads()
+    threads = threads_left(extension)
     if threads != 1:
         names = ", ".join(config["modules"])
         raise RuntimeError(f"importing {names} started {threads - 1} threads: such modules cannot be preloaded")

@@ -1,28 +1,26 @@
 """A client of the worker's protocol (src/processor/protocol.h) in plain Python, independent of the engine.
 
-It starts a zygote, with the launcher around it or without, and speaks to its runs with struct and sockets; rows go in and
-out with pyarrow's IPC, so that ours is held against another implementation.
+It starts a launcher, which becomes a zygote, and speaks to its runs with struct and sockets; rows go in and out with
+pyarrow's IPC, so that ours is held against another implementation.
 """
 
 from __future__ import annotations
 
-import array
 import contextlib
 import dataclasses
 import fcntl
-import io
 import json
 import os
 import select
 import socket
 import struct
-import sys
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+
 from qanat import _runtime
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -116,7 +114,9 @@ class Result:
 class Run:
     """A run that stands ready."""
 
-    def __init__(self, zygote: Zygote, channel: socket.socket, report: socket.socket, names: socket.socket | None) -> None:
+    def __init__(
+        self, zygote: Zygote, channel: socket.socket, report: socket.socket, names: socket.socket | None
+    ) -> None:
         self.zygote = zygote
         self.channel = channel
         self.report = report
@@ -210,9 +210,7 @@ class Run:
             parts[OUTPUT_TYPES] = "".join(f"{key}\t{value}\n" for key, value in types.items()).encode()
         if checkpoint is not None:
             parts[CHECKPOINT] = ipc_schema(checkpoint.schema) + ipc_batch(checkpoint)
-        payload = b"".join(
-            PART.pack(kind, 0, len(part)) + part + bytes(-len(part) % 8) for kind, part in parts.items()
-        )
+        payload = b"".join(PART.pack(kind, 0, len(part)) + part + bytes(-len(part) % 8) for kind, part in parts.items())
         fd = memfd(data, "input") if rows is not None else -1
         try:
             self.send(START, payload, fd)
@@ -260,8 +258,8 @@ class Zygote:
         expect: bool = True,
         **changes: Any,
     ) -> None:
-        """`runtime`: a description, by default that of the interpreter of the tests. `changes`: of the configuration. `user`: who
-        starts it, where that is not this process."""
+        """`runtime`: a description, by default that of the interpreter of the tests. `changes`: of the configuration.
+        `user`: who starts it, where that is not this process."""
         runtime = runtime or default_runtime()
         config = {key: runtime[key] for key in ("paths", "readable", "worker", "extension", "version")}
         config |= {"tier": tier, "modules": list(modules)} | changes
@@ -289,14 +287,20 @@ class Zygote:
     def _spawn(launcher: str, policy: int, control: socket.socket, user: int | None) -> int:
         high = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 100) for fd in (control.fileno(), policy)]
         actions = [(os.POSIX_SPAWN_DUP2, fd, target) for fd, target in zip(high, (3, 4), strict=True)]
-        argv = [launcher] if user is None else ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups", launcher]
+        argv = (
+            [launcher]
+            if user is None
+            else ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups", launcher]
+        )
         try:
             return os.posix_spawnp(argv[0], argv, {"PATH": os.defpath}, file_actions=actions)
         finally:
             for fd in (policy, *high):
                 os.close(fd)
 
-    def fork(self, *, memory: int = 0, files: int = 64, threads: int = 16, network: bool = False, ready: bool = True) -> Run:
+    def fork(
+        self, *, memory: int = 0, files: int = 64, threads: int = 16, network: bool = False, ready: bool = True
+    ) -> Run:
         channel, their_channel = socket.socketpair()
         report, their_report = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         names, their_names = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET) if network else (None, None)
@@ -313,7 +317,9 @@ class Zygote:
             run.wait_ready()
         return run
 
-    def run(self, statement: str | bytes, schema: pa.Schema, rows: Sequence[pa.RecordBatch] | None = None, **options: Any) -> Result:
+    def run(
+        self, statement: str | bytes, schema: pa.Schema, rows: Sequence[pa.RecordBatch] | None = None, **options: Any
+    ) -> Result:
         """One run from fork to end. `feed`: batches after the memfd."""
         feed = options.pop("feed", ())
         fork = {key: options.pop(key) for key in ("memory", "files", "threads") if key in options}
