@@ -402,17 +402,19 @@ bool native_shared_array_export(struct native_shared_array *shared, struct Arrow
     return array_view(shared, &shared->array, out);
 }
 
-/* ---- a stream of one batch --------------------------------------------------------------------------------------- */
+/* ---- a stream of batches ----------------------------------------------------------------------------------------- */
 
-struct stream_of_one {
+struct stream_of_batches {
     struct ArrowSchema schema;
-    struct ArrowArray array; /* released or moved: handed out already */
     const char *error;
+    size_t count;
+    size_t next;
+    struct ArrowArray arrays[]; /* those before `next` have been handed out */
 };
 
-static int one_get_schema(struct ArrowArrayStream *stream, struct ArrowSchema *out)
+static int batches_get_schema(struct ArrowArrayStream *stream, struct ArrowSchema *out)
 {
-    struct stream_of_one *self = stream->private_data;
+    struct stream_of_batches *self = stream->private_data;
     if (!native_schema_copy(&self->schema, NATIVE_LAYOUT_SAME, out)) {
         self->error = "out of memory";
         return ENOMEM;
@@ -420,47 +422,63 @@ static int one_get_schema(struct ArrowArrayStream *stream, struct ArrowSchema *o
     return 0;
 }
 
-static int one_get_next(struct ArrowArrayStream *stream, struct ArrowArray *out)
+static int batches_get_next(struct ArrowArrayStream *stream, struct ArrowArray *out)
 {
-    struct stream_of_one *self = stream->private_data;
-    *out = self->array;
-    self->array.release = NULL;
+    struct stream_of_batches *self = stream->private_data;
+    if (self->next == self->count) {
+        out->release = NULL;
+        return 0;
+    }
+    *out = self->arrays[self->next++];
     return 0;
 }
 
-static const char *one_get_last_error(struct ArrowArrayStream *stream)
+static const char *batches_get_last_error(struct ArrowArrayStream *stream)
 {
-    const struct stream_of_one *self = stream->private_data;
+    const struct stream_of_batches *self = stream->private_data;
     return self->error;
 }
 
-static void one_release(struct ArrowArrayStream *stream)
+static void batches_release(struct ArrowArrayStream *stream)
 {
-    struct stream_of_one *self = stream->private_data;
+    struct stream_of_batches *self = stream->private_data;
     self->schema.release(&self->schema);
-    if (self->array.release != NULL) {
-        self->array.release(&self->array);
+    for (size_t i = self->next; i < self->count; i++) {
+        self->arrays[i].release(&self->arrays[i]);
     }
     free(self);
     stream->release = NULL;
 }
 
-bool native_stream_of_one(struct ArrowSchema *schema, struct ArrowArray *array, struct ArrowArrayStream *out)
+bool native_stream_of_batches(struct ArrowSchema *schema, struct ArrowArray *arrays, size_t count,
+                              struct ArrowArrayStream *out)
 {
-    struct stream_of_one *self = calloc(1, sizeof *self);
+    size_t room = 0;
+    if (__builtin_mul_overflow(count, sizeof *arrays, &room) || room > SIZE_MAX / 2) {
+        return false;
+    }
+    struct stream_of_batches *self = calloc(1, sizeof *self + room);
     if (self == NULL) {
         return false;
     }
     self->schema = *schema;
-    self->array = *array;
+    self->count = count;
     schema->release = NULL;
-    array->release = NULL;
+    for (size_t i = 0; i < count; i++) {
+        self->arrays[i] = arrays[i];
+        arrays[i].release = NULL;
+    }
     *out = (struct ArrowArrayStream){
-        .get_schema = one_get_schema,
-        .get_next = one_get_next,
-        .get_last_error = one_get_last_error,
-        .release = one_release,
+        .get_schema = batches_get_schema,
+        .get_next = batches_get_next,
+        .get_last_error = batches_get_last_error,
+        .release = batches_release,
         .private_data = self,
     };
     return true;
+}
+
+bool native_stream_of_one(struct ArrowSchema *schema, struct ArrowArray *array, struct ArrowArrayStream *out)
+{
+    return native_stream_of_batches(schema, array, 1, out);
 }

@@ -21,14 +21,66 @@ static PyObject *version(PyObject *module, PyObject *unused)
     return PyUnicode_FromString(qn_version());
 }
 
-PyDoc_STRVAR(shutdown_doc, "_shutdown()\n--\n\nTake the callbacks back: the interpreter is about to end.");
+PyDoc_STRVAR(shutdown_doc,
+             "_shutdown()\n--\n\nEnd the interpreters that are kept ready and take the callbacks back: this "
+             "interpreter is about to end.");
 
 static PyObject *shutdown(PyObject *module, PyObject *unused)
 {
     (void)unused;
-    native_log_clear(PyModule_GetState(module));
+    Py_BEGIN_ALLOW_THREADS qn_processor_shutdown();
+    Py_END_ALLOW_THREADS native_log_clear(PyModule_GetState(module));
     native_interrupt_clear();
     Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(shut_down_processors_doc,
+             "_processor_shutdown()\n--\n\nEnd the interpreters that are kept ready. Executions that run go on.");
+
+static PyObject *shut_down_processors(PyObject *module, PyObject *unused)
+{
+    (void)module;
+    (void)unused;
+    Py_BEGIN_ALLOW_THREADS qn_processor_shutdown();
+    Py_END_ALLOW_THREADS Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(allow_reduced_doc, "_sandbox_allow_reduced(allow)\n--\n\nThe administrator's word on the reduced tier.");
+
+static PyObject *allow_reduced(PyObject *module, PyObject *allow)
+{
+    (void)module;
+    int given = PyObject_IsTrue(allow);
+    if (given < 0) {
+        return NULL;
+    }
+    qn_sandbox_allow_reduced(given != 0);
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(sandbox_report_doc, "_sandbox_report(launcher)\n--\n\nWhat this machine gives a sandbox, as a dict.");
+
+static PyObject *sandbox_report(PyObject *module, PyObject *launcher)
+{
+    struct native_state *state = PyModule_GetState(module);
+    const char *path = native_text(state, launcher, "launcher");
+    if (path == NULL) {
+        return NULL;
+    }
+    struct qn_sandbox_report report = QN_SANDBOX_REPORT_INIT;
+    struct qn_error err = QN_ERROR_INIT;
+    enum qn_status status = QN_OK;
+    Py_BEGIN_ALLOW_THREADS status = qn_sandbox_report(path, &report, &err);
+    Py_END_ALLOW_THREADS if (status != QN_OK)
+    {
+        return native_raise(state, &err, NULL);
+    }
+    return Py_BuildValue(
+        "{s:z,s:s,s:i,s:N,s:N,s:N,s:N,s:N,s:N}", "tier", report.tier, "message", report.message, "landlock_abi",
+        (int)report.landlock_abi, "user_namespaces", PyBool_FromLong(report.user_namespaces), "mount_namespaces",
+        PyBool_FromLong(report.mount_namespaces), "pid_namespaces", PyBool_FromLong(report.pid_namespaces),
+        "network_namespaces", PyBool_FromLong(report.network_namespaces), "landlock", PyBool_FromLong(report.landlock),
+        "seccomp", PyBool_FromLong(report.seccomp));
 }
 
 PyDoc_STRVAR(use_classes_doc, "_use_classes(stream, batch, schema)\n--\n\nThe Python subclasses of Stream, Batch and "
@@ -81,7 +133,9 @@ static int execute(PyObject *module)
         add_type(module, &native_stream_spec, &state->stream_type) < 0 ||
         add_type(module, &native_batch_spec, &state->batch_type) < 0 ||
         add_type(module, &native_schema_spec, &state->schema_type) < 0 ||
-        add_type(module, &native_task_spec, &state->task_type) < 0) {
+        add_type(module, &native_task_spec, &state->task_type) < 0 ||
+        add_type(module, &native_processor_spec, &state->processor_type) < 0 ||
+        add_type(module, &native_execution_spec, &state->execution_type) < 0) {
         return -1;
     }
     return native_log_init(state) < 0 || native_interrupt_init() < 0 ? -1 : 0;
@@ -96,6 +150,8 @@ static int traverse(PyObject *module, visitproc visit, void *arg)
     Py_VISIT(state->batch_type);
     Py_VISIT(state->schema_type);
     Py_VISIT(state->task_type);
+    Py_VISIT(state->processor_type);
+    Py_VISIT(state->execution_type);
     for (size_t i = 0; i < NATIVE_STATUSES; i++) {
         Py_VISIT(state->errors[i]);
     }
@@ -118,6 +174,8 @@ static int clear(PyObject *module)
     Py_CLEAR(state->batch_type);
     Py_CLEAR(state->schema_type);
     Py_CLEAR(state->task_type);
+    Py_CLEAR(state->processor_type);
+    Py_CLEAR(state->execution_type);
     for (size_t i = 0; i < NATIVE_STATUSES; i++) {
         Py_CLEAR(state->errors[i]);
     }
@@ -144,6 +202,9 @@ static void free_module(void *module)
 static PyMethodDef functions[] = {
     { "version", version, METH_NOARGS, version_doc },
     { "_shutdown", shutdown, METH_NOARGS, shutdown_doc },
+    { "_processor_shutdown", shut_down_processors, METH_NOARGS, shut_down_processors_doc },
+    { "_sandbox_allow_reduced", allow_reduced, METH_O, allow_reduced_doc },
+    { "_sandbox_report", sandbox_report, METH_O, sandbox_report_doc },
     { "_use_classes", use_classes, METH_VARARGS, use_classes_doc },
     { NULL, NULL, 0, NULL },
 };

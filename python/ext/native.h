@@ -25,6 +25,8 @@ struct native_state {
     PyTypeObject *batch_type;
     PyTypeObject *schema_type;
     PyTypeObject *task_type;
+    PyTypeObject *processor_type;
+    PyTypeObject *execution_type;
     PyObject *errors[NATIVE_STATUSES]; /* exception classes by enum qn_status; NULL for QN_OK */
     PyObject *decimal_type;            /* decimal.Decimal and so on: NULL until the first value that may be one */
     PyObject *uuid_type;
@@ -105,7 +107,10 @@ const struct ArrowArray *native_shared_array_get(const struct native_shared_arra
 /* An array of the same buffers with its own structs, which keeps `shared` alive. */
 bool native_shared_array_export(struct native_shared_array *shared, struct ArrowArray *out);
 
-/* A stream of one batch. Takes both over on success. */
+/* A stream of batches. Takes the schema and the arrays (not the memory they stand in) over on success. */
+bool native_stream_of_batches(struct ArrowSchema *schema, struct ArrowArray *arrays, size_t count,
+                              struct ArrowArrayStream *out);
+/* The same of one batch. */
 bool native_stream_of_one(struct ArrowSchema *schema, struct ArrowArray *array, struct ArrowArrayStream *out);
 
 /* ---- capsules.c: the Arrow PyCapsule protocol ------------------------------------------------------------------ */
@@ -139,7 +144,7 @@ extern PyType_Spec native_connection_spec;
 
 /* A result being read, shared by a Stream and what was exported of it. All functions: no GIL needed, they may block. */
 struct native_stream_core;
-/* Take `stream` over; on failure it is untouched. */
+/* Take `stream` over; on failure it is untouched. `handle` is the connection that it reads from, or NULL. */
 enum qn_status native_core_new(struct ArrowArrayStream *stream, struct native_handle *handle,
                                struct native_stream_core **out, struct qn_error *err);
 void native_core_unref(struct native_stream_core *core);
@@ -205,6 +210,16 @@ void native_options_dispose(struct native_options *options);
 /* ---- task.c ----------------------------------------------------------------------------------------------------- */
 
 extern PyType_Spec native_task_spec;
+
+/* ---- processor.c and execution.c --------------------------------------------------------------------------------- */
+
+extern PyType_Spec native_processor_spec;
+extern PyType_Spec native_execution_spec;
+/* Run to the end and return an Execution. Takes `rows` and `checkpoint` (released: None) over, also on failure; `schema` is
+ * the processor's output. */
+PyObject *native_execution_run(struct native_state *state, struct qn_processor *processor,
+                               struct native_shared_schema *schema, struct ArrowArrayStream *rows,
+                               struct ArrowArrayStream *checkpoint);
 
 /* ---- module.c -------------------------------------------------------------------------------------------------- */
 

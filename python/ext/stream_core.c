@@ -1,7 +1,7 @@
 /*
  * stream_core.c: a result that is being read, shared by a Stream object and by the Arrow streams exported from it.
  *
- * The core owns the engine's stream, keeps the connection's handle alive, and remembers the typed error, which the
+ * The core owns the engine's stream, keeps the handle of its connection (if any) alive, and remembers the typed error, which the
  * protocols between libraries would lose. One reader at a time: a second one is refused. Closing while another thread
  * reads cancels the statement and leaves the release to that thread. Threads: no function needs the GIL; all may block.
  */
@@ -17,9 +17,9 @@ struct native_stream_core {
     atomic_int references;
     atomic_bool busy; /* guards everything below but `close_asked` and `state` */
     atomic_bool close_asked;
-    atomic_int state;              /* enum core_state; leaves CORE_OPEN once */
-    struct ArrowArrayStream inner; /* released unless CORE_OPEN */
-    struct native_handle *handle;
+    atomic_int state;                    /* enum core_state; leaves CORE_OPEN once */
+    struct ArrowArrayStream inner;       /* released unless CORE_OPEN */
+    struct native_handle *handle;        /* or NULL: no connection to cancel */
     struct native_shared_schema *schema; /* with unique names; constant */
     bool renamed;
     struct qn_error err; /* constant once CORE_FAILED */
@@ -53,7 +53,9 @@ enum qn_status native_core_new(struct ArrowArrayStream *stream, struct native_ha
     core->renamed = renamed;
     core->inner = *stream;
     stream->release = NULL;
-    native_handle_ref(handle);
+    if (handle != NULL) {
+        native_handle_ref(handle);
+    }
     core->handle = handle;
     *out = core;
     return QN_OK;
@@ -143,7 +145,7 @@ void native_core_close(struct native_stream_core *core)
 {
     atomic_store(&core->close_asked, true);
     if (!enter(core)) {
-        if (atomic_load(&core->state) == CORE_OPEN) {
+        if (atomic_load(&core->state) == CORE_OPEN && core->handle != NULL) {
             struct qn_error ignored = QN_ERROR_INIT; /* the reader reports whatever becomes of the statement */
             (void)qn_connection_cancel(core->handle->connection, &ignored);
         }
