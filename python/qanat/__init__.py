@@ -35,9 +35,11 @@ from qanat.errors import (
     QueryCancelledError,
     QueryExecutionError,
     QueryTimeoutError,
+    StatementError,
 )
 
 if TYPE_CHECKING:
+    from qanat.processor import Processor
     from qanat.task import Progress, Task, TaskResult
 
 __all__ = [
@@ -55,12 +57,14 @@ __all__ = [
     "InternalError",
     "NotSupportedError",
     "OutOfMemoryError",
+    "Processor",
     "Progress",
     "QanatError",
     "QueryCancelledError",
     "QueryExecutionError",
     "QueryTimeoutError",
     "Schema",
+    "StatementError",
     "Stream",
     "Task",
     "TaskResult",
@@ -75,11 +79,15 @@ __version__ = _native.version()
 
 
 def __getattr__(name: str) -> object:
-    """Tasks read TOML and JSON: that is only imported where it is used."""
+    """Tasks and processors read TOML and JSON: that is only imported where it is used."""
     if name in ("Progress", "Task", "TaskResult"):
         from qanat import task
 
         return getattr(task, name)
+    if name == "Processor":
+        from qanat.processor import Processor
+
+        return Processor
     raise AttributeError(f"module 'qanat' has no attribute {name!r}")
 
 

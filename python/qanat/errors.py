@@ -10,6 +10,7 @@
       FileError                  (also an OSError) a file or a pipe failed
       OutOfMemoryError           (also a MemoryError) an allocation failed or a named limit was reached
       InternalError              a mistake of qanat's
+      StatementError             (also a SyntaxError) a Python statement breaks a rule of the language
       QueryExecutionError        the database refused a statement
         ConstraintViolationError   ... because of a constraint
         QueryTimeoutError          a time limit has passed
@@ -41,6 +42,7 @@ __all__ = [
     "QueryCancelledError",
     "QueryExecutionError",
     "QueryTimeoutError",
+    "StatementError",
 ]
 
 
@@ -160,3 +162,28 @@ class QueryCancelledError(QueryExecutionError):
 
 class DataError(QueryExecutionError):
     """A value does not fit or is malformed: `row` and `column` say which."""
+
+
+class StatementError(QanatError, SyntaxError):
+    """A Python statement was refused before it ran: `filename`, `lineno`, `offset` and `text` say where."""
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        filename: str | None = None,
+        lineno: int | None = None,
+        offset: int | None = None,
+        text: str | None = None,
+        **fields: Any,
+    ) -> None:
+        super().__init__(message, **fields)
+        self.filename = filename
+        self.lineno = lineno
+        self.offset = offset
+        self.text = text
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # What SyntaxError keeps is not in __dict__.
+        place = {name: getattr(self, name) for name in ("filename", "lineno", "offset", "text")}
+        return type(self), self.args, dict(self.__dict__) | place
