@@ -154,6 +154,11 @@ def interpreter_facts(python: str) -> dict[str, Any]:
     return facts
 
 
+def own_version() -> str:
+    """The version of the interpreter that qanat runs in."""
+    return ".".join(map(str, sys.version_info[:3]))
+
+
 def own_python() -> str:
     """The interpreter that qanat runs in, without its virtual environment."""
     return os.path.realpath(getattr(sys, "_base_executable", None) or sys.executable)

@@ -14,6 +14,7 @@ COMMANDS = {
     "run": "Run a task file once: move what is new.",
     "query": "Run a statement and show or save its rows.",
     "copy": "Copy a table from one database into another.",
+    "process": "Run a Python statement on a sample and see everything.",
     "runtime": "Make, show, check and remove the environments of statements.",
     "doctor": "Show versions, libraries and drivers, and what is missing.",
 }
