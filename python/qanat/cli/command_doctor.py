@@ -59,6 +59,57 @@ def _drivers() -> dict[str, str]:
     return drivers
 
 
+_LAYERS = (
+    "user_namespaces",
+    "mount_namespaces",
+    "pid_namespaces",
+    "network_namespaces",
+    "landlock",
+    "seccomp",
+)
+
+
+def _sandbox() -> dict[str, Any]:
+    """Which tier statements run in, found out by trying, and what is missing."""
+    from qanat import _native, _runtime, _settings
+    from qanat.errors import QanatError
+
+    try:
+        _settings.apply()
+        asked, file = _settings.sandbox_tier()
+        report: dict[str, Any] = _native._sandbox_report(str(_runtime.launcher()))
+    except QanatError as error:
+        return {"tier": None, "message": f"{error}" + (f"; {error.hint}" if error.hint else "")}
+    return report | {"asked": asked, "asked_in": str(file) if file is not None else None}
+
+
+def _runtimes() -> dict[str, str]:
+    """The environments of statements and their versions of Python."""
+    from qanat import _runtime
+    from qanat.errors import QanatError
+
+    found = {_runtime.DEFAULT: f"CPython {_runtime.own_version()}, what qanat itself runs with"}
+    try:
+        for name in _runtime.created():
+            record = _runtime.record_of(name)
+            found[name] = f"CPython {record['full_version']}, {len(record['packages'])} packages"
+    except QanatError as error:
+        found["not readable"] = str(error)
+    return found
+
+
+def _sandbox_lines(sandbox: dict[str, Any]) -> list[str]:
+    lines = [f"sandbox    {sandbox['tier'] or 'none: statements cannot be run'}"]
+    if sandbox["message"]:
+        lines.append(f"sandbox    {sandbox['message']}")
+    if "landlock_abi" in sandbox:
+        missing = [name.replace("_", " ") for name in _LAYERS if not sandbox[name]]
+        lines.append(f"sandbox    Landlock ABI {sandbox['landlock_abi']}; missing: {', '.join(missing) or 'nothing'}")
+    if sandbox.get("asked_in"):
+        lines.append(f"sandbox    {sandbox['asked_in']} asks for {sandbox['asked']}")
+    return lines
+
+
 def examine() -> dict[str, Any]:
     """Everything that is shown, as plain values."""
     report: dict[str, Any] = {
@@ -68,6 +119,8 @@ def examine() -> dict[str, Any]:
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "packages": {name: _version(name) for name in ("polars", "click", "rich", *OPTIONAL)},
         "drivers": _drivers(),
+        "sandbox": _sandbox(),
+        "runtimes": _runtimes(),
     }
     report["libraries"] = _native_libraries()
     missing = [
@@ -84,7 +137,10 @@ def examine() -> dict[str, Any]:
 @click.command("doctor")
 @click.option("--json", "as_json", is_flag=True, help="The same as one JSON object.")
 def command(as_json: bool) -> None:
-    """Show versions, libraries and drivers, and what is missing. Exit code 1 where something needed is."""
+    """Show versions, libraries, drivers and the sandbox, and what is missing. Exit code 1 where something needed is.
+
+    Without a sandbox everything works but the statements of processors.
+    """
     report = examine()
     if as_json:
         click.echo(json.dumps(report))
@@ -93,6 +149,10 @@ def command(as_json: bool) -> None:
         click.echo(f"system     {report['system']}")
         for name, text in report["drivers"].items():
             click.echo(f"driver     {name:10} {text}")
+        for line in _sandbox_lines(report["sandbox"]):
+            click.echo(line)
+        for name, text in report["runtimes"].items():
+            click.echo(f"runtime    {name:10} {text}")
         for name, version in report["packages"].items():
             click.echo(f"package    {name:10} {version or 'not installed'}")
         for name, path in report["libraries"].items():
