@@ -122,17 +122,24 @@ static enum qn_status keep_checkpoint(struct execution_object *self, struct qn_e
     return status;
 }
 
+static void release_both(struct ArrowArrayStream *rows, struct ArrowArrayStream *checkpoint)
+{
+    if (rows->release != NULL) {
+        rows->release(rows);
+    }
+    if (checkpoint->release != NULL) {
+        checkpoint->release(checkpoint);
+    }
+}
+
 static enum qn_status run(struct execution_object *self, struct qn_processor *processor, struct ArrowArrayStream *rows,
                           struct ArrowArrayStream *checkpoint, struct qn_execution **out, struct qn_error *err)
 {
     struct qn_execution_options options = QN_EXECUTION_OPTIONS_INIT;
     options.checkpoint = checkpoint->release != NULL ? checkpoint : NULL;
-    enum qn_status status = qn_execution_start(processor, rows, &options, out, err);
+    enum qn_status status = qn_execution_start(processor, rows->release != NULL ? rows : NULL, &options, out, err);
     if (status != QN_OK) {
-        rows->release(rows);
-        if (checkpoint->release != NULL) {
-            checkpoint->release(checkpoint);
-        }
+        release_both(rows, checkpoint);
         return status;
     }
     status = read_to_end(self, *out, err);
@@ -206,10 +213,7 @@ PyObject *native_execution_run(struct native_state *state, struct qn_processor *
     struct execution_object *self =
         (struct execution_object *)state->execution_type->tp_alloc(state->execution_type, 0);
     if (self == NULL) {
-        Py_BEGIN_ALLOW_THREADS rows->release(rows);
-        if (checkpoint->release != NULL) {
-            checkpoint->release(checkpoint);
-        }
+        Py_BEGIN_ALLOW_THREADS release_both(rows, checkpoint);
         Py_END_ALLOW_THREADS return NULL;
     }
     self->state = state;

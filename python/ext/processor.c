@@ -109,10 +109,11 @@ static PyObject *processor_check(PyObject *object, PyObject *unused)
     return text == NULL ? NULL : Py_BuildValue("(iiN)", (int)problem.line, (int)problem.column, text);
 }
 
-/* The rows and the checkpoint of a call; *checkpoint is released where None was given. */
+/* The rows and the checkpoint of a call; released where None was given. */
 static int import_arguments(struct processor_object *self, PyObject *const *args, Py_ssize_t count,
                             struct ArrowArrayStream *rows, struct ArrowArrayStream *checkpoint)
 {
+    rows->release = NULL;
     checkpoint->release = NULL;
     if (count != 2) {
         PyErr_SetString(PyExc_TypeError, "rows and a checkpoint are needed");
@@ -121,7 +122,7 @@ static int import_arguments(struct processor_object *self, PyObject *const *args
     if (args[1] != Py_None && native_rows_import(self->state, args[1], checkpoint) < 0) {
         return -1;
     }
-    if (native_rows_import(self->state, args[0], rows) < 0) {
+    if (args[0] != Py_None && native_rows_import(self->state, args[0], rows) < 0) {
         if (checkpoint->release != NULL) {
             checkpoint->release(checkpoint);
         }
@@ -131,8 +132,8 @@ static int import_arguments(struct processor_object *self, PyObject *const *args
 }
 
 PyDoc_STRVAR(processor_run_doc,
-             "_run(rows, checkpoint)\n--\n\nRun once over objects with an Arrow interface (checkpoint: one row, one "
-             "column, or None) and return the Execution.");
+             "_run(rows, checkpoint)\n--\n\nRun once over objects with an Arrow interface (rows: None for a statement "
+             "without input; checkpoint: one row, one column, or None) and return the Execution.");
 
 static PyObject *processor_run(PyObject *object, PyObject *const *args, Py_ssize_t count)
 {
@@ -155,9 +156,12 @@ static enum qn_status open_stream(struct processor_object *self, struct ArrowArr
     struct qn_execution_options options = QN_EXECUTION_OPTIONS_INIT;
     struct ArrowArrayStream stream;
     options.checkpoint = checkpoint->release != NULL ? checkpoint : NULL;
-    enum qn_status status = qn_processor_stream(self->processor, rows, &options, &stream, err);
+    struct ArrowArrayStream *given = rows->release != NULL ? rows : NULL;
+    enum qn_status status = qn_processor_stream(self->processor, given, &options, &stream, err);
     if (status != QN_OK) {
-        rows->release(rows);
+        if (given != NULL) {
+            rows->release(rows);
+        }
         if (checkpoint->release != NULL) {
             checkpoint->release(checkpoint);
         }

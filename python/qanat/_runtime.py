@@ -114,9 +114,7 @@ def worker_folder() -> Path:
 
 def _built(name: str) -> Path:
     """A built file of the worker: beside its Python files where it is installed, otherwise in the build folder."""
-    build = Path(_native.__file__).resolve().parent
-    places = (worker_folder(), build, build / "worker", build / "ext" / "worker", build.parent / "src" / "sandbox")
-    for folder in (*places, build.parent / "src"):
+    for folder in (worker_folder(), Path(_native.__file__).resolve().parent):
         if (folder / name).is_file():
             return folder / name
     raise InternalError(f"this installation has no {name}", hint="install qanat again; nothing can be run without it")

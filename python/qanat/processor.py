@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
     from qanat._typing import ArrowData
 
+    Data = ArrowData | Sequence[Mapping[str, Any]] | None
+
 __all__ = ["DebugResult", "LogEntry", "Processor", "Result"]
 
 Status = Literal[
@@ -388,25 +390,23 @@ class Processor:
         """The columns of the output."""
         return self._schema
 
-    def run(self, data: ArrowData | Sequence[Mapping[str, Any]], checkpoint: Any = None) -> Result:
+    def run(self, data: Data = None, checkpoint: Any = None) -> Result:
         """Run once over rows, to the end.
 
-        `data` is anything with an Arrow stream, or a list of dicts; `checkpoint` is what the statement finds in
-        DATA_CHECKPOINT. What the statement does is told by the result's status; rows that break the input schema are a
+        `data` is anything with an Arrow stream, or a list of dicts; without it the statement is called once, with an
+        empty INPUT_DATA. `checkpoint` is what the statement finds in DATA_CHECKPOINT. What the statement does is told by the result's status; rows that break the input schema are a
         status too. Raises only for what is wrong with the call, or with this machine.
         """
         return self._run(Result, data, checkpoint)
 
-    def debug(
-        self, data: ArrowData | Sequence[Mapping[str, Any]], checkpoint: Any = None, row: int | None = None
-    ) -> DebugResult:
+    def debug(self, data: Data = None, checkpoint: Any = None, row: int | None = None) -> DebugResult:
         """The same on a sample, `row` of it alone where that is given; `str()` of the result shows everything.
 
         Nothing is stored anywhere: the checkpoint shown is the one that a task would store.
         """
         return self._run(DebugResult, data if row is None else _one_row(data, _integer(row, "row")), checkpoint)
 
-    def stream(self, data: ArrowData | Sequence[Mapping[str, Any]], checkpoint: Any = None) -> Stream:
+    def stream(self, data: Data = None, checkpoint: Any = None) -> Stream:
         """The rows that the statement returns, as a stream with bounded memory, while `data` is read.
 
         A run that does not end well is an error of the stream, before its end: what has been read of it by then does
@@ -428,7 +428,7 @@ class Processor:
         return kind(self, execution, execution.result)
 
     def _rows_of(self, data: Any) -> Any:
-        if has_arrow(data):
+        if data is None or has_arrow(data):
             return data
         if not isinstance(data, list | tuple):
             if isinstance(data, Mapping):
@@ -441,6 +441,8 @@ class Processor:
         for number, row in enumerate(data):
             if not isinstance(row, Mapping):
                 raise TypeError(f"row {number} of data is a {type(row).__name__}, not a dict")
+        if data and not any(data):
+            raise ArgumentError("the rows of data have no fields; leave data out to run once without rows")
         return rows_of(list(data))
 
     @staticmethod
@@ -470,6 +472,8 @@ def _one_row(data: Any, row: int) -> Any:
     """The sample that is one row of the data."""
     import polars as pl
 
+    if data is None:
+        raise ArgumentError("row chooses one of the rows of data; there is no data")
     sample = list(data) if isinstance(data, list | tuple) else pl.DataFrame(rows_of(data))
     if not 0 <= row < len(sample):
         raise ArgumentError(f"row is {row}; the data has the rows 0 to {len(sample) - 1}" if len(sample) else "no rows")
