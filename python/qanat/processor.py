@@ -394,8 +394,9 @@ class Processor:
         """Run once over rows, to the end.
 
         `data` is anything with an Arrow stream, or a list of dicts; without it the statement is called once, with an
-        empty INPUT_DATA. `checkpoint` is what the statement finds in DATA_CHECKPOINT. What the statement does is told by the result's status; rows that break the input schema are a
-        status too. Raises only for what is wrong with the call, or with this machine.
+        empty INPUT_DATA. `checkpoint` is what the statement finds in DATA_CHECKPOINT. What the statement does is told
+        by the result's status; rows that break the input schema are a status too. Raises only for what is wrong with
+        the call, or with this machine.
         """
         return self._run(Result, data, checkpoint)
 
