@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -47,3 +48,26 @@ def seeds() -> Path:
     if not folder.is_dir():
         pytest.skip(f"the documents are not beside the project ({folder.name} not found)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def standard_runtime() -> Iterator[str]:
+    """The name of the runtime of the document: made once, in build/runtimes, and kept there for the next session."""
+    from qanat import _runtime, _runtime_create
+    from qanat.errors import ConfigurationError
+
+    before = os.environ.get("QANAT_RUNTIMES")
+    os.environ["QANAT_RUNTIMES"] = str(ROOT / "build" / "runtimes")
+    try:
+        if _runtime_create.STANDARD not in _runtime.created():
+            try:
+                _runtime_create.find_python(_runtime_create.STANDARD_PYTHON)
+            except ConfigurationError as error:
+                pytest.skip(f"{error}: {error.hint}")
+            _runtime_create.create(_runtime_create.STANDARD)
+        yield _runtime_create.STANDARD
+    finally:
+        if before is None:
+            del os.environ["QANAT_RUNTIMES"]
+        else:
+            os.environ["QANAT_RUNTIMES"] = before

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 import qanat as qn
+from qanat._schemas import schema_fields
 
 ROOT = Path(__file__).resolve().parents[2]
 FENCE = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -72,6 +73,10 @@ def check_toml(source: str, file: Path, monkeypatch: pytest.MonkeyPatch) -> None
     elif "connections" in document:
         file.write_text(source, encoding="utf-8")
         assert qn.load_config(file).keys() == document["connections"].keys()
+    elif "fields" in document:
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(source, encoding="utf-8")
+        assert schema_fields(file.stem, "output", file.parent.parent)
     else:
         assert document.keys() <= {"include", "source", "sink", "checkpoint"}, f"a part of no known file: {source}"
 
