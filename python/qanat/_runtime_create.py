@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import importlib
 import json
 import os
 import re
@@ -179,10 +180,8 @@ def _put_extension(facts: dict[str, Any], folder: Path) -> None:
     """The worker's extension for an interpreter of another version than ours."""
     if facts["extension_suffix"] == _runtime.own_suffix():
         return
-    from qanat._worker_build import build_extension
-
     folder.mkdir()
-    build_extension(facts["executable"], folder)
+    importlib.import_module("qanat._worker_build").build_extension(facts["executable"], folder)
 
 
 def create(name: str, requirements: Path | None = None, python: str | None = None, say: Say = lambda _: None) -> Path:
