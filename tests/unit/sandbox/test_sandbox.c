@@ -1,0 +1,1028 @@
+/*
+ * test_sandbox.c: each wall of the sandbox, from the outside, in both tiers, as root and as an ordinary user.
+ *
+ * The launcher starts the jail (jail.c) instead of an interpreter, which tries things and says what came of them. What a
+ * layer does is shown where the others are out of the way: a filter that allows everything, a rule set that lets all be
+ * read.
+ */
+#include "base/buffer.h"
+#include "os/clock.h"
+#include "os/file.h"
+#include "os/poll.h"
+#include "os/process.h"
+#include "sandbox/sandbox.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <limits.h>
+#include <linux/seccomp.h>
+#include <netinet/in.h>
+#include <sched.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define DEADLINE_MS 60000
+#define NOBODY      65534
+
+static char folder[64]; /* holds copies of the launcher and the jail, so that every user reaches them */
+static char launcher[PATH_MAX], jail[PATH_MAX], readable_file[PATH_MAX];
+static enum qn_sandbox_tier tier; /* of the tests as they run now */
+static struct qn_sandbox_support support;
+
+/* ---- starting the jail ---- */
+
+struct outcome {
+    struct qn_buffer said;   /* lines, with a line break in front of the first */
+    struct qn_buffer errors; /* standard error */
+    struct qn_exit how;
+};
+
+static void outcome_dispose(struct outcome *outcome)
+{
+    qn_buffer_dispose(&outcome->said);
+    qn_buffer_dispose(&outcome->errors);
+}
+#define auto_outcome __attribute__((cleanup(outcome_dispose))) struct outcome
+
+struct started {
+    struct qn_process process;
+    int control; /* our end */
+};
+
+/* The folders of the system's libraries, as this system has them: a folder or a link. */
+static void add_libraries(const char **readable, const char **links)
+{
+    static const char *const FOLDERS[] = { "/lib", "/lib64", "/usr/lib", "/usr/lib64" };
+    static char texts[4][PATH_MAX];
+    for (size_t i = 0; i < sizeof FOLDERS / sizeof *FOLDERS; i++) {
+        char target[PATH_MAX / 2] = "";
+        struct stat about;
+        if (lstat(FOLDERS[i], &about) != 0) {
+            continue;
+        }
+        if (S_ISLNK(about.st_mode)) {
+            assert_true(readlink(FOLDERS[i], target, sizeof target - 1) > 0);
+            (void)snprintf(texts[i], sizeof texts[i], "%s=%s", FOLDERS[i], target);
+            *links++ = texts[i];
+        } else {
+            *readable++ = FOLDERS[i];
+        }
+    }
+    *readable++ = jail;
+    *readable++ = readable_file;
+    *readable = NULL;
+    *links = NULL;
+}
+
+static int memfd_of(const struct qn_buffer *bytes)
+{
+    int fd = memfd_create("policy", MFD_CLOEXEC);
+    assert_true(fd >= 0);
+    assert_int_equal(qn_fd_write_all(fd, bytes->data, bytes->size, "policy", NULL), QN_OK);
+    assert_int_equal(lseek(fd, 0, SEEK_SET), 0);
+    return fd;
+}
+
+static void start_policy(int policy_fd, struct started *out)
+{
+    int sockets[2];
+    const char *const argv[] = { launcher, NULL };
+    struct qn_error err = QN_ERROR_INIT;
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sockets), 0);
+    const int fds[] = { sockets[1], policy_fd };
+    out->process = (struct qn_process)QN_PROCESS_INIT;
+    if (qn_process_start_with(argv, NULL, fds, 2, &out->process, &err) != QN_OK) {
+        fail_msg("%s", err.message);
+    }
+    (void)close(sockets[1]);
+    (void)close(policy_fd);
+    out->control = sockets[0];
+}
+
+static void start(const char *mode, const char *filter, const char *rules, const char *what, const char *argument,
+                  struct started *out)
+{
+    const char *readable[8];
+    const char *links[5];
+    add_libraries(readable, links);
+    const char *argv[16] = { jail, mode, tier == QN_SANDBOX_FULL ? "full" : "reduced", filter, rules, what, argument };
+    for (size_t i = 0; readable[i] != NULL; i++) {
+        argv[7 + i] = readable[i];
+    }
+    const char *const environment[] = { "LANG=C.UTF-8", NULL };
+    const struct qn_sandbox_policy policy = {
+        .tier = tier, .readable = readable, .links = links, .argv = argv, .environment = environment
+    };
+    qn_auto_buffer bytes = QN_BUFFER_INIT;
+    struct qn_error err = QN_ERROR_INIT;
+    if (qn_sandbox_policy_write(&policy, &bytes, &err) != QN_OK) {
+        fail_msg("%s", err.message);
+    }
+    start_policy(memfd_of(&bytes), out);
+}
+
+/* Append what comes until the end, or until `until` has come. */
+static void read_until(int fd, const char *until, struct qn_buffer *out)
+{
+    int64_t deadline = qn_deadline_after_ms(DEADLINE_MS);
+    char piece[4096];
+    struct qn_error err = QN_ERROR_INIT;
+    while (until == NULL || strstr(qn_buffer_text(out), until) == NULL) {
+        if (qn_poll_one(fd, POLLIN, deadline, &err) != QN_OK) {
+            fail_msg("%s", err.message);
+        }
+        ssize_t got = read(fd, piece, sizeof piece);
+        assert_true(got >= 0);
+        if (got == 0) {
+            assert_null(until);
+            return;
+        }
+        qn_buffer_append(out, piece, (size_t)got);
+    }
+}
+
+static void finish(struct started *started, struct outcome *out)
+{
+    read_until(started->control, NULL, &out->said);
+    read_until(started->process.stderr_fd, NULL, &out->errors);
+    assert_int_equal(qn_process_wait(&started->process, qn_deadline_after_ms(DEADLINE_MS), &out->how, NULL), QN_OK);
+    qn_process_end(&started->process, 0);
+    (void)close(started->control);
+}
+
+static void run_jail(const char *mode, const char *filter, const char *rules, const char *what, const char *argument,
+                     struct outcome *out)
+{
+    struct started started;
+    *out = (struct outcome){ .how = { false, 0 } };
+    qn_buffer_append_byte(&out->said, '\n');
+    start(mode, filter, rules, what, argument, &started);
+    finish(&started, out);
+    if (out->errors.size > 0 || strstr(qn_buffer_text(&out->said), "\nfailed") != NULL) {
+        fail_msg("%s%s", qn_buffer_text(&out->said), qn_buffer_text(&out->errors));
+    }
+}
+
+/* The number said under a name; fails where nothing was. */
+static long said(const struct outcome *outcome, const char *name)
+{
+    char line[128];
+    (void)snprintf(line, sizeof line, "\n%s ", name);
+    const char *found = strstr(qn_buffer_text(&outcome->said), line);
+    if (found == NULL) {
+        fail_msg("nothing was said of \"%s\": %s", name, qn_buffer_text(&outcome->said));
+    }
+    return strtol(found + strlen(line), NULL, 10);
+}
+
+static bool has_line(const struct outcome *outcome, const char *line)
+{
+    char whole[256];
+    (void)snprintf(whole, sizeof whole, "\n%s\n", line);
+    return strstr(qn_buffer_text(&outcome->said), whole) != NULL;
+}
+
+struct expectation {
+    const char *name;
+    int full, reduced;
+};
+
+/* Try all of a list in one run; every one has to fail (or work) as it says. */
+static void expect_all(const char *filter, const char *rules, const char *argument, const struct expectation *list,
+                       size_t count)
+{
+    qn_auto_buffer names = QN_BUFFER_INIT;
+    for (size_t i = 0; i < count; i++) {
+        qn_buffer_printf(&names, "%s%s", i > 0 ? "," : "", list[i].name);
+    }
+    auto_outcome outcome;
+    run_jail("try", filter, rules, qn_buffer_text(&names), argument, &outcome);
+    int wrong = 0;
+    for (size_t i = 0; i < count; i++) {
+        long why = said(&outcome, list[i].name);
+        int expected = tier == QN_SANDBOX_FULL ? list[i].full : list[i].reduced;
+        if (why != expected) {
+            print_error("%s: %ld (%s), not %d\n", list[i].name, why, strerror((int)why), expected);
+            wrong++;
+        }
+    }
+    assert_int_equal(wrong, 0);
+    assert_int_equal(said(&outcome, "exited"), 0);
+}
+#define EXPECT_ALL(filter, rules, argument, list)                                                                      \
+    expect_all(filter, rules, argument, list, sizeof(list) / sizeof *(list))
+
+/* ---- the zygote: namespaces, root, rights, environment ---- */
+
+static void zygote__stands_in_namespaces_of_its_own(void **state)
+{
+    (void)state;
+    if (tier == QN_SANDBOX_REDUCED) {
+        return; /* has none */
+    }
+    auto_outcome outcome;
+    run_jail("zygote", "off", "strict", "", "", &outcome);
+    static const char *const OWN[] = { "user", "mnt", "net", "ipc", "uts" };
+    for (size_t i = 0; i < sizeof OWN / sizeof *OWN; i++) {
+        char path[64];
+        char target[64] = "ns ";
+        (void)snprintf(path, sizeof path, "/proc/self/ns/%s", OWN[i]);
+        assert_true(readlink(path, target + 3, sizeof target - 4) > 0);
+        assert_false(has_line(&outcome, target)); /* ours */
+        (void)snprintf(path, sizeof path, "\nns %s:[", OWN[i]);
+        assert_non_null(strstr(qn_buffer_text(&outcome.said), path)); /* but one was told */
+    }
+    assert_true(has_line(&outcome, "host sandbox"));
+}
+
+static void zygote__sees_no_file_but_the_readable_ones(void **state)
+{
+    (void)state;
+    if (tier == QN_SANDBOX_REDUCED) {
+        return; /* Landlock is put on in each run */
+    }
+    static const char TRIED[] =
+        "open_passwd,open_proc,open_null,mkdir,open_new,open_readable,open_writing,mount,hostname,"
+        "unshare_user";
+    auto_outcome outcome;
+    run_jail("zygote", "off", "strict", TRIED, readable_file, &outcome);
+    assert_int_equal(said(&outcome, "open_passwd"), ENOENT);
+    assert_int_equal(said(&outcome, "open_proc"), ENOENT);
+    assert_int_equal(said(&outcome, "open_null"), ENOENT);
+    assert_int_equal(said(&outcome, "mkdir"), EROFS);
+    assert_int_equal(said(&outcome, "open_new"), EROFS);
+    assert_int_equal(said(&outcome, "open_readable"), 0);
+    assert_int_equal(said(&outcome, "open_writing"), EROFS);
+    assert_int_equal(said(&outcome, "mount"), EPERM);
+    assert_int_equal(said(&outcome, "hostname"), EPERM);
+    for (const char *at = qn_buffer_text(&outcome.said); (at = strstr(at, "\nroot ")) != NULL; at += 6) {
+        bool known = false;
+        static const char *const ROOT[] = { ".", "..", "usr", "lib", "lib64", "tmp" };
+        for (size_t i = 0; i < sizeof ROOT / sizeof *ROOT; i++) {
+            known = known || (strncmp(at + 6, ROOT[i], strlen(ROOT[i])) == 0 && at[6 + strlen(ROOT[i])] == '\n');
+        }
+        assert_true(known);
+    }
+}
+
+static void zygote__has_no_rights_and_only_its_descriptors(void **state)
+{
+    (void)state;
+    auto_outcome outcome;
+    run_jail("zygote", "off", "strict", "become_root,setgroups", "", &outcome);
+    assert_int_equal(said(&outcome, "capabilities"), 0);
+    assert_int_equal(said(&outcome, "no_new_privs"), 1);
+    assert_int_equal(said(&outcome, "core"), 0);
+    assert_int_equal(said(&outcome, "uid"), NOBODY);
+    assert_int_equal(said(&outcome, "become_root"), tier == QN_SANDBOX_FULL ? EINVAL : EPERM);
+    assert_int_equal(said(&outcome, "setgroups"), EPERM);
+    assert_int_equal(said(&outcome, "groups"), 0);
+    assert_non_null(strstr(qn_buffer_text(&outcome.said), "\ndevice 0\ndevice 1\ndescriptor 2\ndescriptor 3\n"
+                                                          "descriptor 5\ndescriptor 6\ndescriptor 7\ndumpable"));
+    assert_non_null(strstr(qn_buffer_text(&outcome.said), "\nenv LANG=C.UTF-8\nhost "));
+}
+
+/* ---- a run: seccomp alone (Landlock lets everything be read) and with the rest ---- */
+
+static const struct expectation REFUSED_BY_FILTER[] = {
+#define REFUSED(name)                                                                                                  \
+    {                                                                                                                  \
+        name, EPERM, EPERM                                                                                             \
+    }
+    REFUSED("execve"),
+    REFUSED("execveat"),
+    REFUSED("fork"),
+    REFUSED("vfork"),
+    REFUSED("clone_process"),
+    REFUSED("clone_parent"),
+    { "clone3", ENOSYS, ENOSYS },
+    REFUSED("unshare"),
+    REFUSED("unshare_user"),
+    REFUSED("setns"),
+    REFUSED("ptrace"),
+    REFUSED("process_vm_readv"),
+    REFUSED("process_vm_writev"),
+    REFUSED("pidfd_open"),
+    REFUSED("pidfd_getfd"),
+    REFUSED("pidfd_send_signal"),
+    REFUSED("kcmp"),
+    REFUSED("setpriority"),
+    REFUSED("sched_setaffinity"),
+    REFUSED("sched_setscheduler"),
+    REFUSED("setsid"),
+    REFUSED("setpgid"),
+    REFUSED("wait4"),
+    REFUSED("kill_group"),
+    REFUSED("kill_all"),
+    REFUSED("tkill"),
+    REFUSED("rt_sigqueueinfo"),
+    REFUSED("rt_tgsigqueueinfo"),
+    REFUSED("timer_create"),
+    REFUSED("tgkill_other"),
+    REFUSED("setuid"),
+    REFUSED("setgroups"),
+    REFUSED("setfsuid"),
+    REFUSED("capset"),
+    REFUSED("dumpable"),
+    REFUSED("death_signal"),
+    REFUSED("seccomp"),
+    REFUSED("seccomp_prctl"),
+    REFUSED("landlock"),
+    REFUSED("setrlimit"),
+    REFUSED("prlimit_set"),
+    REFUSED("prlimit_other"),
+    REFUSED("raise_limit"),
+    REFUSED("keyctl"),
+    REFUSED("add_key"),
+    REFUSED("request_key"),
+    REFUSED("mount"),
+    REFUSED("umount"),
+    REFUSED("pivot_root"),
+    REFUSED("chroot"),
+    REFUSED("open_tree"),
+    REFUSED("fsopen"),
+    REFUSED("bpf"),
+    REFUSED("perf_event_open"),
+    { "io_uring_setup", ENOSYS, ENOSYS },
+    REFUSED("io_uring_enter"),
+    REFUSED("userfaultfd"),
+    REFUSED("fanotify_init"),
+    REFUSED("inotify_init1"),
+    REFUSED("name_to_handle_at"),
+    REFUSED("open_by_handle_at"),
+    REFUSED("init_module"),
+    REFUSED("kexec_load"),
+    REFUSED("syslog"),
+    REFUSED("sysinfo"),
+    REFUSED("add_watch"),
+    REFUSED("modify_ldt"),
+    REFUSED("arch_prctl"),
+    REFUSED("iopl"),
+    REFUSED("personality"),
+    REFUSED("memfd_create"),
+    REFUSED("memfd_secret"),
+    REFUSED("shmget"),
+    REFUSED("msgget"),
+    REFUSED("semget"),
+    REFUSED("mq_open"),
+    REFUSED("mlock"),
+    REFUSED("mlockall"),
+    REFUSED("remap_file_pages"),
+    REFUSED("process_madvise"),
+    REFUSED("merge_pages"),
+    REFUSED("bind_memory"),
+    REFUSED("memory_exec"),
+    REFUSED("memory_write_exec"),
+    REFUSED("memory_shared"),
+    REFUSED("memory_shared_read"),
+    REFUSED("memory_stack"),
+    REFUSED("memory_huge"),
+    REFUSED("memory_locked"),
+    REFUSED("protect_exec"),
+    REFUSED("protect_write_exec"),
+    REFUSED("text_writable"),
+    REFUSED("text_shared"),
+    REFUSED("text_patched"),
+    REFUSED("mkdir"),
+    REFUSED("unlink"),
+    REFUSED("rename"),
+    REFUSED("symlink"),
+    REFUSED("link"),
+    REFUSED("mknod"),
+    REFUSED("chmod"),
+    REFUSED("chown"),
+    REFUSED("truncate"),
+    REFUSED("ftruncate"),
+    REFUSED("utimensat"),
+    REFUSED("setxattr"),
+    REFUSED("creat"),
+    { "openat2", ENOSYS, ENOSYS },
+    REFUSED("chdir"),
+    REFUSED("copy_file_range"),
+    REFUSED("splice"),
+    REFUSED("vmsplice"),
+    REFUSED("flock"),
+    REFUSED("fcntl_lock"),
+    REFUSED("fcntl_owner"),
+    REFUSED("fcntl_async"),
+    REFUSED("fcntl_pipe_size"),
+    REFUSED("pipe_for_notifications"),
+    REFUSED("terminal_input"),
+    REFUSED("interfaces"),
+    REFUSED("open_path"),
+    REFUSED("open_new"),
+    REFUSED("open_unnamed"),
+    REFUSED("open_writing"),
+    REFUSED("open_both"),
+    REFUSED("open_truncate"),
+    REFUSED("socket_unix"),
+    REFUSED("socket_udp"),
+    REFUSED("socket_sctp"),
+    REFUSED("socket_mptcp"),
+    REFUSED("socket_raw"),
+    REFUSED("socket_netlink"),
+    REFUSED("socket_packet"),
+    REFUSED("socket_vsock"),
+    REFUSED("socket_alg"),
+    REFUSED("socketpair"),
+    REFUSED("bind"),
+    REFUSED("listen"),
+    REFUSED("accept4"),
+    REFUSED("sendmmsg"),
+    REFUSED("sendto_address"),
+    REFUSED("sendto_fast_open"),
+    REFUSED("sendmsg_fast_open"),
+    REFUSED("option_ulp"),
+    REFUSED("option_fast_open"),
+    REFUSED("option_device"),
+    REFUSED("option_zerocopy_receive"),
+    /* and this much works */
+    { "open_readable", 0, 0 },
+    { "kill_self", 0, 0 },
+    { "tgkill_self", 0, 0 },
+    { "prlimit_read", 0, 0 },
+    { "sendto_no_address", EBADF, EBADF },
+    { "memory_plain", 0, 0 },
+    { "protect_read", 0, 0 },
+    { "text_private", 0, 0 },
+    { "file_shared", 0, 0 },
+    { "getpid", 0, 0 },
+};
+
+static void filter__refuses_what_runs_do_not_need(void **state)
+{
+    (void)state;
+    EXPECT_ALL("off", "open", readable_file, REFUSED_BY_FILTER);
+    EXPECT_ALL("off", "strict", readable_file, REFUSED_BY_FILTER);
+}
+
+static void filter__without_network_has_no_sockets(void **state)
+{
+    (void)state;
+    static const struct expectation LIST[] = {
+        REFUSED("socket_tcp"),
+        REFUSED("socket_tcp6"),
+        REFUSED("option_no_delay"),
+        REFUSED("connect"),
+    };
+    EXPECT_ALL("off", "strict", "1", LIST);
+}
+
+static void filter__kills_other_architectures(void **state)
+{
+    (void)state;
+#if defined(__x86_64__)
+    auto_outcome outcome;
+    run_jail("i386", "off", "strict", "", "", &outcome);
+    assert_int_equal(said(&outcome, "signalled"), SIGSYS);
+    auto_outcome x32;
+    run_jail("try", "off", "strict", "x32", "", &x32);
+    assert_int_equal(said(&x32, "signalled"), SIGSYS);
+#else
+    print_message("skipped: this machine has no 32-bit calls of another architecture\n");
+#endif
+}
+
+static void filter__lets_libraries_be_loaded(void **state)
+{
+    (void)state;
+    auto_outcome outcome;
+    run_jail("library", "off", "strict", "", "libm.so.6", &outcome);
+    assert_int_equal(said(&outcome, "library"), 1);
+}
+
+static int receive_listener(int control)
+{
+    char byte;
+    int fd = -1;
+    char space[CMSG_SPACE(sizeof fd)];
+    struct iovec piece = { .iov_base = &byte, .iov_len = 1 };
+    struct msghdr message = {
+        .msg_iov = &piece, .msg_iovlen = 1, .msg_control = space, .msg_controllen = sizeof space
+    };
+    assert_int_equal(qn_poll_one(control, POLLIN, qn_deadline_after_ms(DEADLINE_MS), NULL), QN_OK);
+    assert_int_equal(recvmsg(control, &message, MSG_CMSG_CLOEXEC), 1);
+    assert_int_equal(byte, 'L');
+    struct cmsghdr *attached = CMSG_FIRSTHDR(&message);
+    assert_non_null(attached);
+    memcpy(&fd, CMSG_DATA(attached), sizeof fd);
+    return fd;
+}
+
+static void filter__with_network_asks_for_each_connection(void **state)
+{
+    (void)state;
+    static const char TRIED[] = "socket_tcp,socket_tcp6,option_no_delay,connect,socket_unix,socket_udp,socket_sctp,"
+                                "socket_mptcp,socket_netlink,bind,listen,accept4,sendto_fast_open,sendmsg_fast_open,"
+                                "option_ulp,option_fast_open,option_device,option_zerocopy_receive,interfaces";
+    struct started started;
+    auto_outcome outcome = { .how = { false, 0 } };
+    qn_buffer_append_byte(&outcome.said, '\n');
+    start("try", "net", "strict", TRIED, "1", &started);
+    int listener = receive_listener(started.control);
+    struct seccomp_notif question = { 0 };
+    assert_int_equal(qn_poll_one(listener, POLLIN, qn_deadline_after_ms(DEADLINE_MS), NULL), QN_OK);
+    assert_int_equal(ioctl(listener, SECCOMP_IOCTL_NOTIF_RECV, &question), 0);
+    assert_int_equal(question.data.nr, SYS_connect);
+    struct seccomp_notif_resp answer = { .id = question.id, .error = -EHOSTDOWN };
+    assert_int_equal(ioctl(listener, SECCOMP_IOCTL_NOTIF_SEND, &answer), 0);
+    finish(&started, &outcome);
+    (void)close(listener);
+    assert_int_equal(said(&outcome, "exited"), 0);
+    assert_int_equal(said(&outcome, "connect"), EHOSTDOWN);
+    assert_int_equal(said(&outcome, "socket_tcp"), 0);
+    assert_true(said(&outcome, "socket_tcp6") == 0 || said(&outcome, "socket_tcp6") == EAFNOSUPPORT);
+    assert_int_equal(said(&outcome, "option_no_delay"), EBADF);
+    static const char *const STILL[] = { "socket_unix",      "socket_udp",
+                                         "socket_sctp",      "socket_mptcp",
+                                         "socket_netlink",   "bind",
+                                         "listen",           "accept4",
+                                         "sendto_fast_open", "sendmsg_fast_open",
+                                         "option_ulp",       "option_fast_open",
+                                         "option_device",    "option_zerocopy_receive",
+                                         "interfaces" };
+    for (size_t i = 0; i < sizeof STILL / sizeof *STILL; i++) {
+        if (said(&outcome, STILL[i]) != EPERM) {
+            fail_msg("%s: %ld", STILL[i], said(&outcome, STILL[i]));
+        }
+    }
+}
+
+/* ---- the other layers, with a filter that allows everything ---- */
+
+static void landlock__alone_lets_nothing_but_the_readable_be_read(void **state)
+{
+    (void)state;
+    char other[PATH_MAX];
+    (void)snprintf(other, sizeof other, "%s/other", folder);
+    static const struct expectation OTHER[] = {
+        { "open_readable", ENOENT, EACCES }, { "open_passwd", ENOENT, EACCES }, { "open_root", EACCES, EACCES },
+        { "open_proc", ENOENT, EACCES },     { "open_null", ENOENT, EACCES },   { "open_new", EROFS, EACCES },
+        { "mkdir", EROFS, EACCES },
+    };
+    EXPECT_ALL("none", "strict", other, OTHER);
+    /* Everybody may write to this file. */
+    static const struct expectation READABLE[] = {
+        { "open_readable", 0, 0 },
+        { "open_writing", EROFS, EACCES },
+        { "open_both", EROFS, EACCES },
+    };
+    EXPECT_ALL("none", "strict", readable_file, READABLE);
+    /* And were it not for Landlock, the root could be listed. */
+    static const struct expectation WITHOUT[] = { { "open_root", 0, 0 }, { "execve", ENOENT, ENOENT } };
+    EXPECT_ALL("none", "open", "", WITHOUT);
+}
+
+static void landlock__alone_refuses_tcp(void **state)
+{
+    (void)state;
+    if (support.landlock_abi < 4) {
+        print_message("skipped: Landlock ABI %d knows nothing of TCP\n", support.landlock_abi);
+        return;
+    }
+    static const struct expectation LIST[] = { { "connect", EACCES, EACCES } };
+    EXPECT_ALL("none", "strict", "1", LIST);
+}
+
+static void network_namespace__alone_reaches_nobody(void **state)
+{
+    (void)state;
+    if (tier == QN_SANDBOX_REDUCED) {
+        return; /* has none */
+    }
+    struct sockaddr_in address = { .sin_family = AF_INET };
+    socklen_t size = sizeof address;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    int server = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(bind(server, (struct sockaddr *)&address, sizeof address), 0);
+    assert_int_equal(listen(server, 1), 0);
+    assert_int_equal(getsockname(server, (struct sockaddr *)&address, &size), 0);
+    char port[16];
+    (void)snprintf(port, sizeof port, "%d", ntohs(address.sin_port));
+    auto_outcome outcome;
+    run_jail("zygote", "off", "strict", "connect", port, &outcome);
+    assert_int_equal(said(&outcome, "connect"), ENETUNREACH);
+    (void)close(server);
+}
+
+static void pid_namespace__hides_everybody_else(void **state)
+{
+    (void)state;
+    auto_outcome outcome;
+    run_jail("state", "none", "strict", "", "", &outcome);
+    if (tier == QN_SANDBOX_FULL) {
+        assert_int_equal(said(&outcome, "pid"), 1);
+        assert_int_equal(said(&outcome, "thread"), 1);
+        assert_int_equal(said(&outcome, "parent"), 0);
+    } else {
+        assert_true(said(&outcome, "pid") > 1);
+    }
+    if (tier == QN_SANDBOX_REDUCED && support.landlock_abi < 6) {
+        print_message("skipped: Landlock ABI %d knows nothing of signals\n", support.landlock_abi);
+        return;
+    }
+    char other[16]; /* a process of ours, of the same user where we are an ordinary one */
+    (void)snprintf(other, sizeof other, "%ld", (long)getpid());
+    static const struct expectation LIST[] = { { "tkill_argument", ESRCH, EPERM } };
+    EXPECT_ALL("none", "strict", other, LIST);
+}
+
+static void lockdown__leaves_no_rights(void **state)
+{
+    (void)state;
+    auto_outcome outcome;
+    run_jail("state", "none", "strict", "", "", &outcome);
+    assert_int_equal(said(&outcome, "capabilities"), 0);
+    assert_int_equal(said(&outcome, "no_new_privs"), 1);
+    assert_int_equal(said(&outcome, "dumpable"), 0);
+    assert_int_equal(said(&outcome, "death_signal"), SIGKILL);
+    assert_int_equal(said(&outcome, "seccomp"), 2);
+    if (tier == QN_SANDBOX_FULL) {
+        assert_int_equal(said(&outcome, "bounding"), 0);
+        assert_int_equal(said(&outcome, "securebits"), 0xef); /* all, locked; but keep_caps is off, locked */
+    }
+    static const struct expectation LIST[] = {
+        { "become_root", EINVAL, EPERM }, { "setgroups", EPERM, EPERM },   { "hostname", EPERM, EPERM },
+        { "chroot", EFAULT, EFAULT },     { "raise_limit", EPERM, EPERM },
+    };
+    EXPECT_ALL("none", "strict", "", LIST);
+}
+
+static void lockdown__keeps_only_the_descriptors_that_it_is_told(void **state)
+{
+    (void)state;
+    auto_outcome outcome;
+    run_jail("descriptors", "off", "strict", "", "", &outcome);
+    assert_string_equal(qn_buffer_text(&outcome.said),
+                        "\ndevice 0\ndevice 1\ndevice 2\ndescriptor 3\ndescriptor 50\nexited 0\n");
+}
+
+static void lockdown__ends_where_the_zygote_has_ended(void **state)
+{
+    (void)state;
+    struct started started;
+    auto_outcome outcome = { .how = { false, 0 } };
+    start("orphan", "off", "strict", "", "", &started);
+    finish(&started, &outcome);
+    assert_string_equal(qn_buffer_text(&outcome.said), "failed: lock-down: the zygote has ended\n");
+}
+
+static void run__ends_with_its_zygote(void **state)
+{
+    (void)state;
+    struct started started;
+    auto_outcome outcome = { .how = { false, 0 } };
+    start("block", "off", "strict", "", "", &started);
+    read_until(started.control, "blocking 1\n", &outcome.said);
+    assert_int_equal(kill(started.process.pid, SIGKILL), 0);
+    read_until(started.control, NULL, &outcome.said); /* its end comes when the run is gone, too */
+    finish(&started, &outcome);
+    assert_false(outcome.how.exited);
+    assert_string_equal(qn_buffer_text(&outcome.said), "blocking 1\n");
+}
+
+/* Whatever the shared filter says, signals go to the process itself only. */
+static void lockdown__keeps_signals_to_itself(void **state)
+{
+    (void)state;
+    static const struct expectation LIST[] = {
+        REFUSED("kill_group"), REFUSED("kill_all"),     REFUSED("tgkill_other"),
+        { "kill_self", 0, 0 }, { "tgkill_self", 0, 0 },
+    };
+    EXPECT_ALL("none", "strict", "", LIST);
+}
+
+/* ---- limits ---- */
+
+static void limits__are_set_hard(void **state)
+{
+    (void)state;
+    auto_outcome outcome;
+    run_jail("state", "none", "strict", "", "", &outcome);
+    assert_int_equal(said(&outcome, "core"), 0);
+    assert_int_equal(said(&outcome, "fsize"), 0);
+    assert_int_equal(said(&outcome, "memlock"), 0);
+    assert_int_equal(said(&outcome, "msgqueue"), 0);
+    assert_int_equal(said(&outcome, "rtprio"), 0);
+    assert_int_equal(said(&outcome, "nofile"), 64);
+    assert_int_equal(said(&outcome, "stack"), 8 << 20);
+    assert_int_equal(said(&outcome, "sigpending"), 32);
+    assert_int_equal(said(&outcome, "nproc"), tier == QN_SANDBOX_FULL ? 8 : 4096);
+}
+
+static void limits__memory_is_what_the_run_was_given(void **state)
+{
+    (void)state;
+    auto_outcome outcome;
+    run_jail("memory", "off", "strict", "100", "", &outcome);
+    assert_true(said(&outcome, "mebibytes") >= 98 && said(&outcome, "mebibytes") <= 100);
+    auto_outcome less;
+    run_jail("memory", "none", "strict", "16", "", &less); /* the limit, not the filter */
+    assert_true(said(&less, "mebibytes") >= 14 && said(&less, "mebibytes") <= 16);
+}
+
+static void limits__threads_are_counted_for_each_run(void **state)
+{
+    (void)state;
+    auto_outcome outcome;
+    run_jail("threads", "off", "strict", "", "", &outcome);
+    if (tier == QN_SANDBOX_FULL) {
+        assert_int_equal(said(&outcome, "threads"), 8);
+        assert_int_equal(said(&outcome, "refused"), EAGAIN);
+    } else { /* not per run here: bounded by memory, and by a number for all runs together */
+        assert_int_equal(said(&outcome, "threads"), 200);
+    }
+}
+
+static void limits__files_are_counted(void **state)
+{
+    (void)state;
+    auto_outcome outcome;
+    run_jail("files", "off", "strict", "", readable_file, &outcome);
+    assert_int_equal(said(&outcome, "files"), 64 - 4);
+    assert_int_equal(said(&outcome, "refused"), EMFILE);
+}
+
+/* ---- what the launcher says where it cannot ---- */
+
+static void expect_launch_failure(const char *records, size_t size, const char *message)
+{
+    struct started started;
+    auto_outcome outcome = { .how = { false, 0 } };
+    const struct qn_buffer bytes = { .data = (char *)(uintptr_t)records, .size = size };
+    start_policy(memfd_of(&bytes), &started);
+    finish(&started, &outcome);
+    assert_true(outcome.how.exited);
+    assert_int_equal(outcome.how.code, 71);
+    assert_int_equal(outcome.said.size, 0);
+    assert_string_equal(qn_buffer_text(&outcome.errors), message);
+}
+#define EXPECT_LAUNCH_FAILURE(records, message) expect_launch_failure(records, sizeof(records), message)
+
+static void launcher__refuses_a_broken_policy(void **state)
+{
+    (void)state;
+    EXPECT_LAUNCH_FAILURE("tier=full", "sandbox: sandbox policy: the interpreter's path is missing or not absolute\n");
+    EXPECT_LAUNCH_FAILURE("arg=/bin/true", "sandbox: sandbox policy: no tier\n");
+    EXPECT_LAUNCH_FAILURE("tier=full\0tier=reduced\0arg=/bin/true",
+                          "sandbox: sandbox policy: record \"tier=reduced\" is not known\n");
+    EXPECT_LAUNCH_FAILURE("tier=full\0readable=/usr/../etc\0arg=/bin/true",
+                          "sandbox: sandbox policy: \"readable=/usr/../etc\" is not allowed\n");
+    expect_launch_failure("tier=full", 9, "sandbox: sandbox policy: it is cut off\n");
+    expect_launch_failure("", 0, "sandbox: sandbox policy: it is cut off\n");
+}
+
+static void launcher__names_the_path_that_is_not_there(void **state)
+{
+    (void)state;
+    if (tier == QN_SANDBOX_FULL) {
+        EXPECT_LAUNCH_FAILURE("tier=full\0readable=/no/such/folder\0arg=/bin/true",
+                              "sandbox: root: readable path \"/no/such/folder\": No such file or directory\n");
+        EXPECT_LAUNCH_FAILURE("tier=full\0readable=/dev/null\0arg=/bin/true",
+                              "sandbox: root: readable path \"/dev/null\" is neither a file nor a folder\n");
+        EXPECT_LAUNCH_FAILURE("tier=full\0arg=/bin/true",
+                              "sandbox: executing \"/bin/true\": No such file or directory\n");
+    } else {
+        EXPECT_LAUNCH_FAILURE("tier=reduced\0arg=/no/such/program",
+                              "sandbox: executing \"/no/such/program\": No such file or directory\n");
+    }
+}
+
+/* In a user namespace whose administrator has forbidden more of them. */
+static void launcher__names_the_missing_layer_and_the_remedy(void **state)
+{
+    (void)state;
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        if (unshare(CLONE_NEWUSER) != 0) {
+            _exit(2);
+        }
+        int fd = open("/proc/sys/user/max_user_namespaces", O_WRONLY | O_CLOEXEC);
+        if (fd < 0 || write(fd, "0", 1) != 1) {
+            _exit(3);
+        }
+        (void)close(fd);
+        struct qn_sandbox_support found;
+        struct qn_error err = QN_ERROR_INIT;
+        if (qn_sandbox_support_probe(launcher, &found, &err) != QN_OK) {
+            (void)fprintf(stderr, "%s\n", err.message);
+            _exit(4);
+        }
+        (void)fprintf(stderr, "remedy: %s\n", found.remedy);
+        bool right = found.missing == qn_sandbox_layer_name(QN_LAYER_USER_NAMESPACE) &&
+                     !found.has[QN_LAYER_USER_NAMESPACE] && found.has[QN_LAYER_LANDLOCK] &&
+                     found.has[QN_LAYER_SECCOMP] &&
+                     strstr(found.remedy, "user.max_user_namespaces is 0: set it to") != NULL &&
+                     strstr(found.remedy, "QANAT_SANDBOX=reduced") != NULL;
+        _exit(right ? 0 : 5);
+    }
+    int how;
+    assert_int_equal(waitpid(child, &how, 0), child);
+    assert_true(WIFEXITED(how));
+    assert_int_equal(WEXITSTATUS(how), 0);
+}
+
+static void probe__finds_every_layer_or_names_one(void **state)
+{
+    (void)state;
+    struct qn_sandbox_support found;
+    struct qn_error err = QN_ERROR_INIT;
+    if (qn_sandbox_support_probe(launcher, &found, &err) != QN_OK) {
+        fail_msg("%s", err.message);
+    }
+    bool all = true;
+    for (int layer = 0; layer < QN_LAYERS; layer++) {
+        all = all && found.has[layer];
+    }
+    assert_int_equal(all, found.missing == NULL);
+    assert_int_equal(all, found.remedy[0] == '\0');
+    assert_int_equal(found.has[QN_LAYER_LANDLOCK], found.landlock_abi > 0);
+}
+
+static void probe__says_so_where_the_launcher_is_none(void **state)
+{
+    (void)state;
+    struct qn_sandbox_support found = { .landlock_abi = -7 };
+    struct qn_error err = QN_ERROR_INIT;
+    assert_int_equal(qn_sandbox_support_probe("/no/launcher", &found, &err), QN_ERR_IO);
+    assert_string_equal(err.message, "starting \"/no/launcher\": No such file or directory");
+    assert_int_equal(qn_sandbox_support_probe("/bin/true", &found, &err), QN_ERR_INTERNAL);
+    assert_string_equal(err.message,
+                        "asking the sandbox's launcher \"/bin/true\": it ended with 0 and told of 0 layers");
+    assert_int_equal(found.landlock_abi, -7); /* untouched */
+}
+
+/* ---- who runs them ---- */
+
+static bool copy_program(const char *from, const char *name, char *to)
+{
+    qn_auto_buffer bytes = QN_BUFFER_INIT;
+    (void)snprintf(to, PATH_MAX, "%s/%s", folder, name);
+    return qn_file_read(AT_FDCWD, from, (size_t)1 << 28, &bytes, NULL) == QN_OK &&
+           qn_file_replace(AT_FDCWD, to, bytes.data, bytes.size, 0755, NULL) == QN_OK && chmod(to, 0755) == 0;
+}
+
+static bool make_file(const char *name, char *path)
+{
+    static const char CONTENT[8192] = "content";
+    (void)snprintf(path, PATH_MAX, "%s/%s", folder, name);
+    return qn_file_replace(AT_FDCWD, path, CONTENT, sizeof CONTENT, 0666, NULL) == QN_OK && chmod(path, 0666) == 0;
+}
+
+static bool prepare(char **argv)
+{
+    char other[PATH_MAX];
+    (void)snprintf(folder, sizeof folder, "/tmp/qanat-sandbox-XXXXXX");
+    return mkdtemp(folder) != NULL && chmod(folder, 0755) == 0 && copy_program(argv[1], "launcher", launcher) &&
+           copy_program(argv[2], "jail", jail) && make_file("readable", readable_file) && make_file("other", other);
+}
+
+static void remove_folder(void)
+{
+    static const char *const NAMES[] = { "launcher", "jail", "readable", "other" };
+    char path[PATH_MAX];
+    for (size_t i = 0; i < sizeof NAMES / sizeof *NAMES; i++) {
+        (void)snprintf(path, sizeof path, "%s/%s", folder, NAMES[i]);
+        (void)unlink(path);
+    }
+    (void)rmdir(folder);
+}
+
+static int run_all(const char *who)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(zygote__stands_in_namespaces_of_its_own),
+        cmocka_unit_test(zygote__sees_no_file_but_the_readable_ones),
+        cmocka_unit_test(zygote__has_no_rights_and_only_its_descriptors),
+        cmocka_unit_test(filter__refuses_what_runs_do_not_need),
+        cmocka_unit_test(filter__without_network_has_no_sockets),
+        cmocka_unit_test(filter__kills_other_architectures),
+        cmocka_unit_test(filter__lets_libraries_be_loaded),
+        cmocka_unit_test(filter__with_network_asks_for_each_connection),
+        cmocka_unit_test(landlock__alone_lets_nothing_but_the_readable_be_read),
+        cmocka_unit_test(landlock__alone_refuses_tcp),
+        cmocka_unit_test(network_namespace__alone_reaches_nobody),
+        cmocka_unit_test(pid_namespace__hides_everybody_else),
+        cmocka_unit_test(lockdown__leaves_no_rights),
+        cmocka_unit_test(lockdown__keeps_only_the_descriptors_that_it_is_told),
+        cmocka_unit_test(lockdown__ends_where_the_zygote_has_ended),
+        cmocka_unit_test(lockdown__keeps_signals_to_itself),
+        cmocka_unit_test(run__ends_with_its_zygote),
+        cmocka_unit_test(limits__are_set_hard),
+        cmocka_unit_test(limits__memory_is_what_the_run_was_given),
+        cmocka_unit_test(limits__threads_are_counted_for_each_run),
+        cmocka_unit_test(limits__files_are_counted),
+        cmocka_unit_test(launcher__refuses_a_broken_policy),
+        cmocka_unit_test(launcher__names_the_path_that_is_not_there),
+        cmocka_unit_test(launcher__names_the_missing_layer_and_the_remedy),
+        cmocka_unit_test(probe__finds_every_layer_or_names_one),
+        cmocka_unit_test(probe__says_so_where_the_launcher_is_none),
+    };
+    struct qn_error err = QN_ERROR_INIT;
+    int failed = 0;
+    if (qn_sandbox_support_probe(launcher, &support, &err) != QN_OK) {
+        (void)fprintf(stderr, "%s\n", err.message);
+        return 1;
+    }
+    for (int i = QN_SANDBOX_FULL; i <= QN_SANDBOX_REDUCED; i++) {
+        char name[64];
+        (void)snprintf(name, sizeof name, "%s, %s tier", who, i == QN_SANDBOX_FULL ? "full" : "reduced");
+        if (!support.has[QN_LAYER_LANDLOCK] || !support.has[QN_LAYER_SECCOMP] ||
+            (i == QN_SANDBOX_FULL && support.missing != NULL)) {
+            (void)fprintf(stderr, "skipped: %s: %s\n", name, support.remedy);
+            continue;
+        }
+        tier = (enum qn_sandbox_tier)i;
+        failed += cmocka_run_group_tests_name(name, tests, NULL, NULL);
+    }
+    return failed > 0;
+}
+
+/* Root runs them all a second time as somebody who has no rights. */
+static int run_all_as_nobody(void)
+{
+    (void)fflush(NULL);
+    pid_t child = fork();
+    if (child == 0) {
+        if (setgroups(0, NULL) != 0 || setresgid(NOBODY, NOBODY, NOBODY) != 0 ||
+            setresuid(NOBODY, NOBODY, NOBODY) != 0 || prctl(PR_SET_DUMPABLE, 1, 0, 0, 0) != 0) {
+            (void)fprintf(stderr, "skipped: as an ordinary user: %s\n", strerror(errno));
+            _exit(0);
+        }
+        int failed = run_all("an ordinary user");
+        (void)fflush(NULL);
+        _exit(failed);
+    }
+    int how = 1;
+    return waitpid(child, &how, 0) == child && how == 0 ? 0 : 1;
+}
+
+static int compare_longs(const void *a, const void *b)
+{
+    long x = *(const long *)a;
+    long y = *(const long *)b;
+    return (x > y) - (x < y);
+}
+
+/* Microseconds of each step of a run's start, in both tiers. */
+static void print_times(void)
+{
+    static const char *const STEPS[] = { "fork", "apply", "probe", "ready" };
+    for (int i = QN_SANDBOX_FULL; i <= QN_SANDBOX_REDUCED; i++) {
+        auto_outcome outcome;
+        tier = (enum qn_sandbox_tier)i;
+        run_jail("bench", "off", "strict", "", "", &outcome);
+        for (size_t step = 0; step < sizeof STEPS / sizeof *STEPS; step++) {
+            static long times[1000];
+            size_t count = 0;
+            char line[32];
+            (void)snprintf(line, sizeof line, "\n%s ", STEPS[step]);
+            for (const char *at = qn_buffer_text(&outcome.said); (at = strstr(at, line)) != NULL && count < 1000;
+                 at++) {
+                times[count++] = strtol(at + strlen(line), NULL, 10);
+            }
+            qsort(times, count, sizeof *times, compare_longs);
+            printf("%s tier: %s: p50 %ld us, p95 %ld us of %zu\n", i == QN_SANDBOX_FULL ? "full" : "reduced",
+                   STEPS[step], times[count / 2], times[count * 95 / 100], count);
+        }
+    }
+}
+
+int main(int argc, char **argv)
+{
+    bool is_bench = argc == 4 && strcmp(argv[3], "--times") == 0;
+    if (argc != 3 && !is_bench) {
+        (void)fprintf(stderr, "usage: test_sandbox LAUNCHER JAIL [--times]\n");
+        return 2;
+    }
+    int failed = prepare(argv) ? 0 : 1;
+    if (failed == 0 && is_bench) {
+        print_times();
+        remove_folder();
+        return 0;
+    }
+    if (failed == 0) {
+        failed = run_all(geteuid() == 0 ? "root" : "an ordinary user");
+        if (geteuid() == 0) {
+            failed |= run_all_as_nobody();
+        }
+    }
+    remove_folder();
+    return failed;
+}
