@@ -44,6 +44,9 @@ _ENVIRONMENT = {
     "NUMEXPR_NUM_THREADS": "1",
     "ARROW_DEFAULT_MEMORY_POOL": "system",
     "MPLBACKEND": "agg",
+    # polars: looks at the processor with memory that it executes, and has a thread for freeing memory
+    "POLARS_SKIP_CPU_CHECK": "1",
+    "_RJEM_MALLOC_CONF": "background_thread:false",
 }
 
 Description = dict[str, Any]

@@ -243,10 +243,10 @@ def parse_size(value: object, what: str) -> int:
         unit = _UNITS.get(match.group(2).upper()) if match else None
         if match is None or unit is None:
             raise ArgumentError(f'{what} is {value!r}; write a number of bytes, or "512MB", "2GB"')
-        return int(float(match.group(1)) * unit)
+        value = int(float(match.group(1)) * unit)
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f'{what} must be a text like "512MB" or a number of bytes, not {type(value).__name__}')
-    return value
+    return _integer(value, what)
 
 
 def _integer(value: object, what: str) -> int:

@@ -20,10 +20,13 @@ from typing import Any
 # Cheap, and what nearly every statement uses.
 ALWAYS = ("base64", "datetime", "decimal", "io", "itertools", "json", "math", "random", "string", "time", "warnings")
 
+# Their import starts threads, which a process that forks must not have: each run imports them for itself.
+THREADED = frozenset({"polars"})
+
 
 def up(modules: Iterable[str]) -> None:
     """Import ALWAYS and `modules`, and run the warm-ups of the packages among them."""
-    names = [*ALWAYS, *(name for name in modules if name not in ALWAYS)]
+    names = [*ALWAYS, *(name for name in modules if name not in ALWAYS and name.partition(".")[0] not in THREADED)]
     loaded: set[str] = set()
     for name in names:
         if import_one(name):
@@ -227,13 +230,6 @@ def warm_openai() -> None:
             importlib.import_module(name)
 
 
-def warm_polars() -> None:
-    # Not a single operation: its first one starts threads.
-    import polars
-
-    polars.DataFrame({"a": [1]})
-
-
 WARM: dict[str, Callable[[], Any]] = {
     "json": warm_json,
     "datetime": warm_datetime,
@@ -249,5 +245,4 @@ WARM: dict[str, Callable[[], Any]] = {
     "passlib": warm_passlib,
     "httpx": warm_httpx,
     "openai": warm_openai,
-    "polars": warm_polars,
 }

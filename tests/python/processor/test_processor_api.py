@@ -115,13 +115,13 @@ def test_statement_error_says_where_and_survives_pickling() -> None:
     with pytest.raises(qn.StatementError, match="import of 'os' is not allowed") as caught:
         processor("x = 1\nif x:\n    import os\nreturn []")
     error = caught.value
-    assert (error.lineno, error.offset, error.text) == (3, 5, "    import os")
+    assert (error.lineno, error.offset, error.text) == (3, 12, "    import os")
     again = pickle.loads(pickle.dumps(error))
     assert (type(again), str(again), again.lineno, again.offset, again.text) == (
         qn.StatementError,
         str(error),
         3,
-        5,
+        12,
         "    import os",
     )
 
