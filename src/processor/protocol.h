@@ -127,7 +127,9 @@ struct qn_run_options_part {
     uint32_t flags;
     uint32_t concurrency;
     uint32_t reserved;
-    int64_t batch_rows;   /* rows of an output batch at most, in row mode; 0: the worker's own choice */
+    int64_t
+        batch_rows; /* row mode: of an output batch at most, 0: the worker's own choice. Bulk: of one call; no message of
+                             the input crosses from one call into the next */
     uint64_t input_bytes; /* of the memfd: a schema message, then batch messages; more may follow as INPUT */
 };
 

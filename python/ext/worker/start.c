@@ -89,6 +89,7 @@ static PyObject *describe(struct child *child, const struct part parts[N_PARTS])
         set(all, "allow", text_of(&parts[QN_PART_ALLOW], "")) < 0 ||
         set(all, "flags", PyLong_FromUnsignedLong(options->flags)) < 0 ||
         set(all, "concurrency", PyLong_FromUnsignedLong(options->concurrency)) < 0 ||
+        set(all, "batch_rows", PyLong_FromLongLong(options->batch_rows)) < 0 ||
         set(all, "has_input", PyBool_FromLong(child->input.decoder != NULL)) < 0 ||
         set(all, "checkpoint", checkpoint->bytes != NULL ? read_checkpoint(checkpoint) : Py_NewRef(Py_None)) < 0) {
         Py_XDECREF(all);

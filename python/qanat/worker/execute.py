@@ -38,6 +38,7 @@ class Run:
         self.loop = loop
         self.flags: int = todo["flags"]
         self.concurrency: int = max(1, todo["concurrency"])
+        self.batch_rows: int = todo["batch_rows"]
         self.checkpoint: Any = todo["checkpoint"]
         self.has_input: bool = todo["has_input"]
         self.statement: Statement | None = None
@@ -186,13 +187,18 @@ def put_bulk(run: Run, returned: Any) -> None:
 
 
 def run_bulk(run: Run, compiled: Statement, function: Function) -> None:
-    if run.flags & INPUT_WHOLE:
-        rows: list[Any] = []
-        while (more := run.child.read()) is not None:
-            rows = rows + more if rows else more
-        put_bulk(run, call(run, compiled, function, rows))
-        return
-    while (rows := run.child.read()) is not None:
+    """Calls of `batch_rows` rows, or one. The engine has no message of the input cross from one call into the next."""
+    limit = 0 if run.flags & INPUT_WHOLE else max(1, run.batch_rows)
+    rows: list[Any] = []
+    while (more := run.child.read()) is not None:
+        if rows:
+            rows.extend(more)
+        else:
+            rows = more
+        if limit and len(rows) >= limit:
+            put_bulk(run, call(run, compiled, function, rows))
+            rows = []
+    if rows or not limit:
         put_bulk(run, call(run, compiled, function, rows))
 
 
