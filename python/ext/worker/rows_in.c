@@ -341,7 +341,7 @@ static void raise_failure(const struct rows_in *rows, const struct rows__value *
     }
     write_path(value->culprit, path, sizeof path);
     PyErr_Clear();
-    PyErr_Format(PyExc_ValueError, "row %lld, column \"%s\": %s", (long long)(rows->first_row + row), path, value->why);
+    PyErr_Format(PyExc_ValueError, "row %lld, column \"%s\": %s", (long long)rows->first_row + row, path, value->why);
 }
 
 static int enter(struct rows_in *rows)

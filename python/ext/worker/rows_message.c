@@ -10,6 +10,7 @@
 
 #define SHOWN_CHARACTERS 40
 #define SHOWN_FIELDS     8
+#define SHOWN_KEY        60
 #define PATH_SIZE        256
 
 /* ---- what was found ---- */
@@ -175,10 +176,10 @@ static PyObject *dict_names(PyObject *dict)
     Py_ssize_t at = 0, n = 0;
     PyObject *key, *value;
     while (text != NULL && n <= SHOWN_FIELDS && PyDict_Next(dict, &at, &key, &value)) {
-        PyObject *shown = n == SHOWN_FIELDS                ? PyUnicode_FromString("...")
-                          : !PyUnicode_CheckExact(key)     ? rows__found(key)
-                          : PyUnicode_GET_LENGTH(key) > 60 ? cut_repr(key, PyUnicode_GET_LENGTH(key))
-                                                           : PyUnicode_FromFormat("\"%U\"", key);
+        PyObject *shown = n == SHOWN_FIELDS                       ? PyUnicode_FromString("...")
+                          : !PyUnicode_CheckExact(key)            ? rows__found(key)
+                          : PyUnicode_GET_LENGTH(key) > SHOWN_KEY ? cut_repr(key, PyUnicode_GET_LENGTH(key))
+                                                                  : PyUnicode_FromFormat("\"%U\"", key);
         PyObject *longer = shown == NULL ? NULL : PyUnicode_FromFormat(n == 0 ? "%U%U" : "%U, %U", text, shown);
         Py_XDECREF(shown);
         Py_DECREF(text);
@@ -210,30 +211,45 @@ int rows__misfit(const struct rows_out *rows, const struct rows__field *field, P
     return set_message(exception, place(rows, field), PyUnicode_FromString(field->type), found, hint);
 }
 
-int rows__missing(const struct rows_out *rows, const struct rows__field *parent, const struct rows__field *field,
-                  PyObject *dict)
+int rows__missing(const struct rows_out *rows, const struct rows__field *field, PyObject *dict)
 {
-    (void)parent;
     return set_message(PyExc_ValueError, place(rows, field), PyUnicode_FromString(field->type), dict_names(dict),
                        field->required ? "every row needs the field"
                                        : "every row needs the field; None stands for no value");
 }
 
+/* `row 3, field "a.key"` of a key that the schema does not have; new reference. */
+static PyObject *extra_place(const struct rows_out *rows, const struct rows__field *parent, PyObject *key)
+{
+    PyObject *where = NULL;
+    long long row = (long long)rows->row;
+    char path[PATH_SIZE] = { 0 };
+    if (parent->column != NULL) {
+        write_path(parent, path, sizeof path - 1);
+        path[strlen(path)] = '.';
+    }
+    PyObject *prefix = PyUnicode_DecodeUTF8(path, (Py_ssize_t)strlen(path), "ignore");
+    if (prefix != NULL && PyUnicode_CheckExact(key) && PyUnicode_GET_LENGTH(key) <= SHOWN_KEY) {
+        where = PyUnicode_FromFormat("row %lld, field \"%U%U\"", row, prefix, key);
+    } else if (prefix != NULL) {
+        PyObject *shown = rows__found(key);
+        where = shown == NULL ? NULL : PyUnicode_FromFormat("row %lld, field %U%U", row, prefix, shown);
+        Py_XDECREF(shown);
+    }
+    Py_XDECREF(prefix);
+    return where;
+}
+
 int rows__extra(const struct rows_out *rows, const struct rows__field *parent, PyObject *key, PyObject *value)
 {
-    PyObject *where = place(rows, parent);
+    PyObject *where = extra_place(rows, parent, key);
     PyObject *names = schema_names(parent);
-    PyObject *shown_key = PyUnicode_CheckExact(key) && PyUnicode_GET_LENGTH(key) <= 60
-                              ? PyUnicode_FromFormat("\"%U\"", key)
-                              : rows__found(key);
     PyObject *shown = rows__found(value);
-    if (where != NULL && names != NULL && shown_key != NULL && shown != NULL) {
-        PyErr_Format(PyExc_ValueError, "%U%s %U: expected no such field, found %U; the schema has %U", where,
-                     parent->column == NULL ? ", field" : ", which has no field", shown_key, shown, names);
+    if (where != NULL && names != NULL && shown != NULL) {
+        PyErr_Format(PyExc_ValueError, "%U: expected no such field, found %U; the schema has %U", where, shown, names);
     }
     Py_XDECREF(where);
     Py_XDECREF(names);
-    Py_XDECREF(shown_key);
     Py_XDECREF(shown);
     return -1;
 }

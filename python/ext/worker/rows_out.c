@@ -7,7 +7,6 @@
  */
 #include "rows_private.h"
 
-#include "arrow/type_parse.h"
 #include "base/memory.h"
 
 #include <string.h>
@@ -222,7 +221,7 @@ static int put_fields_by_name(struct rows_out *rows, struct rows__field *parent,
         struct rows__field *field = &parent->children[i];
         PyObject *value = PyDict_GetItemWithError(dict, field->key);
         if (value == NULL) {
-            return PyErr_Occurred() ? -1 : rows__missing(rows, parent, field, dict);
+            return PyErr_Occurred() ? -1 : rows__missing(rows, field, dict);
         }
         Py_INCREF(value);
         int result = rows__field_put(rows, field, value);

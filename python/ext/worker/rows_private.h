@@ -125,8 +125,7 @@ int rows__put_map(struct rows_out *rows, struct rows__field *field, PyObject *va
 /* rows_message.c: `row 3, field "a.b[2]": expected Int64, found str 'abc'; hint`. hint may be NULL. All return -1. */
 int rows__misfit(const struct rows_out *rows, const struct rows__field *field, PyObject *exception, PyObject *value,
                  const char *hint);
-int rows__missing(const struct rows_out *rows, const struct rows__field *parent, const struct rows__field *field,
-                  PyObject *dict);
+int rows__missing(const struct rows_out *rows, const struct rows__field *field, PyObject *dict);
 int rows__extra(const struct rows_out *rows, const struct rows__field *parent, PyObject *key, PyObject *value);
 int rows__not_dict(const struct rows_out *rows, const struct rows__field *field, PyObject *value);
 /* "str 'abc'", "list of 3 items": calls nothing that a statement could have defined. NULL with an exception. */
