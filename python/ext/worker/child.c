@@ -348,6 +348,26 @@ static PyObject *put_stream(PyObject *self, PyObject *args)
     Py_RETURN_NONE;
 }
 
+PyDoc_STRVAR(put_columns_doc,
+             "put_columns(rows, columns, hint, /)\n--\n\nPut out a frame given as a list of tuples (name, format, "
+             "values, nulls); see worker.h.");
+
+static PyObject *put_columns(PyObject *self, PyObject *args)
+{
+    struct child *child = (struct child *)self;
+    long long rows;
+    PyObject *columns = NULL;
+    const char *hint = "";
+    if (!PyArg_ParseTuple(args, "LO!s:put_columns", &rows, &PyList_Type, &columns, &hint)) {
+        return NULL;
+    }
+    QN_ERROR_COPY(child->output.hint, hint, strlen(hint));
+    if (child_output_flush(child, child->output.rows) < 0 || child_put_columns(child, rows, columns) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
 PyDoc_STRVAR(flush_doc, "flush()\n--\n\nSend the rows that are still here.");
 
 static PyObject *flush(PyObject *self, PyObject *unused)
@@ -456,6 +476,7 @@ static PyMethodDef methods[] = { { "lock_down", lock_down, METH_O, lock_down_doc
                                  { "call", call, METH_VARARGS, call_doc },
                                  { "put", put, METH_O, put_doc },
                                  { "put_stream", put_stream, METH_VARARGS, put_stream_doc },
+                                 { "put_columns", put_columns, METH_VARARGS, put_columns_doc },
                                  { "flush", flush, METH_NOARGS, flush_doc },
                                  { "done", done, METH_VARARGS, done_doc },
                                  { NULL, NULL, 0, NULL } };

@@ -1,5 +1,5 @@
 /*
- * frame.c: a frame that a bulk statement returned, an Arrow stream of whatever schema, as BATCH frames of the output schema.
+ * frame.c: a frame that a bulk statement returned, batches of whatever schema, as BATCH frames of the output schema.
  *
  * Columns go by their names. Where the stream's types are those of the output already, batches are encoded as they are;
  * otherwise each value is cast, exactly or not at all (frame_cast.c). Needs the GIL; lets go of it only while the stream
@@ -29,8 +29,11 @@ struct frame {
     struct ArrowArray **picked_columns;
 };
 
-static void dispose(struct frame *frame)
+void frame_close(struct frame *frame)
 {
+    if (frame == NULL) {
+        return;
+    }
     for (int64_t i = 0; i < frame->n_casts; i++) {
         frame_cast_dispose(&frame->casts[i]);
     }
@@ -42,6 +45,7 @@ static void dispose(struct frame *frame)
     qn_free(frame->picked_fields);
     qn_free(frame->picked_columns);
     qn_schema_release(&frame->schema);
+    qn_free(frame);
 }
 
 static const char *expected_type(const struct frame *frame, int64_t i)
@@ -231,7 +235,7 @@ static int put_cast(struct frame *frame, int64_t length, int64_t first_row)
     return flush_cast(frame, pending, &err);
 }
 
-/* ---- streams ---- */
+/* ---- frames ---- */
 
 static int refuse(const struct qn_error *err)
 {
@@ -243,9 +247,8 @@ static int refuse(const struct qn_error *err)
     return -1;
 }
 
-static enum qn_status prepare(struct frame *frame, struct ArrowArrayStream *stream, struct qn_error *err)
+static enum qn_status prepare(struct frame *frame, struct qn_error *err)
 {
-    QN_TRY(qn_stream_schema(stream, &frame->schema, err));
     if (strcmp(frame->schema.format, "+s") != 0) {
         return qn_error_set(err, QN_ERR_DATA, "the statement returned one column, not a frame");
     }
@@ -255,7 +258,28 @@ static enum qn_status prepare(struct frame *frame, struct ArrowArrayStream *stre
     return prepare_casts(frame, err);
 }
 
-static int put_batch(struct frame *frame, const struct ArrowArray *batch)
+struct frame *frame_open(struct child *child, struct ArrowSchema *take_schema)
+{
+    struct frame *frame = qn_calloc(1, sizeof *frame);
+    if (frame == NULL) {
+        qn_schema_release(take_schema);
+        PyErr_NoMemory();
+        return NULL;
+    }
+    frame->child = child;
+    frame->output = qn_ipc_encoder_schema(child->output.encoder);
+    frame->schema = *take_schema;
+    take_schema->release = NULL;
+    struct qn_error err = QN_ERROR_INIT;
+    if (prepare(frame, &err) != QN_OK) {
+        refuse(&err);
+        frame_close(frame);
+        return NULL;
+    }
+    return frame;
+}
+
+int frame_put(struct frame *frame, const struct ArrowArray *batch)
 {
     struct qn_error err = QN_ERROR_INIT;
     struct child_output *output = &frame->child->output;
@@ -269,23 +293,37 @@ static int put_batch(struct frame *frame, const struct ArrowArray *batch)
     return result;
 }
 
-int child_put_stream(struct child *child, struct ArrowArrayStream *stream)
+static int put_batches(struct frame *frame, struct ArrowArrayStream *stream)
 {
-    struct frame frame = { .child = child, .output = qn_ipc_encoder_schema(child->output.encoder) };
     struct qn_error err = QN_ERROR_INIT;
-    uint64_t begun = worker_nanos();
-    int result = prepare(&frame, stream, &err) == QN_OK ? 0 : refuse(&err);
-    while (result == 0) {
+    for (;;) {
         qn_auto_array batch = { .release = NULL };
         PyThreadState *thread = PyEval_SaveThread();
         enum qn_status status = qn_stream_next(stream, &batch, &err);
         PyEval_RestoreThread(thread);
-        if (status == QN_OK && batch.release == NULL) {
-            break;
+        if (status != QN_OK) {
+            return refuse(&err);
         }
-        result = status == QN_OK ? put_batch(&frame, &batch) : refuse(&err);
+        if (batch.release == NULL) {
+            return 0;
+        }
+        if (frame_put(frame, &batch) < 0) {
+            return -1;
+        }
     }
-    dispose(&frame);
+}
+
+int child_put_stream(struct child *child, struct ArrowArrayStream *stream)
+{
+    struct qn_error err = QN_ERROR_INIT;
+    struct ArrowSchema schema = { .release = NULL };
+    uint64_t begun = worker_nanos();
+    if (qn_stream_schema(stream, &schema, &err) != QN_OK) {
+        return refuse(&err);
+    }
+    struct frame *frame = frame_open(child, &schema);
+    int result = frame == NULL ? -1 : put_batches(frame, stream);
+    frame_close(frame);
     child->output.frame_nanos += worker_nanos() - begun;
     return result;
 }

@@ -317,10 +317,13 @@ static bool put_real(const struct qn_reader *from, int64_t row, struct qn_column
         qn_column_put_float64(to, number);
         return true;
     }
-    if (to->type.id != QN_TYPE_FLOAT32 || (!isnan(number) && (double)(float)number != number)) {
+    /* The nearest, as its name says and rows have it, but for integers, and not past its range. */
+    float rounded = (float)number;
+    if (to->type.id != QN_TYPE_FLOAT32 || (isinf(rounded) && !isinf(number)) ||
+        (family_of(&from->type) == FAMILY_INTEGER && (double)rounded != number)) {
         return false;
     }
-    qn_column_put_float32(to, (float)number);
+    qn_column_put_float32(to, rounded);
     return true;
 }
 

@@ -130,8 +130,17 @@ int child_output_flush(void *context, struct rows_out *rows);
 int child_output_send(struct child *child, struct qn_ipc_encoder *encoder, const struct ArrowArray *batch);
 void child_output_close(struct child_output *output);
 
-/* frame.c: put out a frame. The stream stays the caller's. */
-int child_put_stream(struct child *child, struct ArrowArrayStream *stream);
+/* frame.c: frames of other libraries. All set a Python exception on failure. */
+struct frame;
+struct frame *frame_open(struct child *child, struct ArrowSchema *take_schema);
+int frame_put(struct frame *frame, const struct ArrowArray *batch);         /* borrowed for the call */
+void frame_close(struct frame *frame);                                      /* NULL is allowed */
+int child_put_stream(struct child *child, struct ArrowArrayStream *stream); /* which stays the caller's */
+
+/* columns.c: put out `rows` rows of columns, a list of tuples (name, format, values, nulls): `format` as in the Arrow C data
+ * interface with `values` a contiguous buffer ("b": a byte a value) and `nulls` None or a buffer of a byte a row; or None, with
+ * `values` a list of objects. */
+int child_put_columns(struct child *child, int64_t rows, PyObject *columns);
 
 /* The exception for a failure of the library: MemoryError, or RuntimeError with its message. Returns NULL. */
 PyObject *worker_raise(const struct qn_error *err);

@@ -65,7 +65,7 @@ def part(name: str) -> ModuleType:
 
 
 def threads_left(extension: Any) -> int:
-    """How many threads there are once those that are ending have ended (matplotlib has one while it looks for fonts)."""
+    """How many threads there are once those that are ending have ended (matplotlib has one while it seeks fonts)."""
     deadline = time.monotonic() + 2
     for thread in threading.enumerate():
         if thread is not threading.main_thread():
