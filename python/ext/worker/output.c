@@ -104,7 +104,7 @@ int child_output_open(struct child *child, const void *schema, size_t size, cons
     if (output->rows == NULL) {
         return -1;
     }
-    int64_t asked = child->options.batch_rows;
+    int64_t asked = child->options.flags & QN_RUN_BULK ? 0 : child->options.batch_rows;
     child->drive.out = output->rows;
     child->drive.flush = child_output_flush;
     child->drive.context = child;
