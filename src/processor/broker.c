@@ -574,8 +574,7 @@ static enum qn_status check_access(int pid_fd, struct qn_error *err)
         return QN_OK;
     }
     (void)qn_error_set(err, QN_ERR_UNSUPPORTED, "network: the run cannot be given one, %s: %m", what);
-    qn_error_hint(err, "give this process CAP_SYS_PTRACE, run it as the ordinary user that runs have, or allow user "
-                       "namespaces (the full sandbox)");
+    qn_error_hint(err, "run this process as an ordinary user, or give it CAP_SYS_PTRACE");
     return QN_ERR_UNSUPPORTED;
 }
 
