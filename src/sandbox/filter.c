@@ -35,181 +35,111 @@ struct rule {
     int call;
     struct check checks[MAX_CHECKS]; /* up to one with mask 0 */
 };
-#define CALL(name)                                                                                                     \
-    {                                                                                                                  \
-        SCMP_SYS(name),                                                                                                \
-        {                                                                                                              \
-            {                                                                                                          \
-                0, 0, 0                                                                                                \
-            }                                                                                                          \
-        }                                                                                                              \
-    }
-#define CALL_IF(name, ...)                                                                                             \
-    {                                                                                                                  \
-        SCMP_SYS(name),                                                                                                \
-        {                                                                                                              \
-            __VA_ARGS__                                                                                                \
-        }                                                                                                              \
-    }
+#define LARGE_FILE 0100000 /* O_LARGEFILE as the kernel has it: 0 in 64-bit headers */
 
-#define READING   (O_RDONLY | O_CLOEXEC | O_DIRECTORY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_LARGEFILE | 0100000)
+/* Whatever their arguments are. */
+static const int ALLOWED[] = {
+#define C(name) SCMP_SYS(name)
+    /* descriptors that are there */
+    C(read), C(readv), C(pread64), C(preadv), C(write), C(writev), C(lseek), C(close), C(dup), C(dup2), C(dup3),
+    C(pipe), C(eventfd2), C(poll), C(ppoll), C(select), C(pselect6), C(epoll_create1), C(epoll_ctl), C(epoll_wait),
+    C(epoll_pwait), C(epoll_pwait2), C(recvfrom), C(recvmsg),
+    /* looking at files */
+    C(stat), C(lstat), C(fstat), C(newfstatat), C(statx), C(access), C(faccessat), C(faccessat2), C(getdents64),
+    C(readlink), C(readlinkat), C(getcwd),
+    /* memory and threads */
+    C(brk), C(munmap), C(futex), C(set_robust_list), C(rseq), C(membarrier), C(sched_yield), C(sched_getaffinity),
+    C(getcpu), C(gettid), C(exit), C(exit_group),
+    /* signals; kill and tgkill: see above */
+    C(kill), C(tgkill), C(rt_sigaction), C(rt_sigprocmask), C(rt_sigreturn), C(rt_sigpending), C(rt_sigtimedwait),
+    C(rt_sigsuspend), C(sigaltstack), C(pause), C(restart_syscall),
+    /* time, chance, and who we are */
+    C(clock_gettime), C(clock_getres), C(clock_nanosleep), C(nanosleep), C(gettimeofday), C(time), C(times),
+    C(getrusage), C(getrlimit), C(getrandom), C(uname), C(getpid), C(getppid), C(getuid), C(geteuid), C(getgid),
+    C(getegid), C(getresuid), C(getresgid), C(getgroups), C(getpgrp), C(getpgid), C(getsid)
+};
+
+/* Calls that libraries try first, with another way where the kernel does not have them. */
+static const int ABSENT[] = { C(clone3), C(openat2), C(futex_waitv), C(io_uring_setup) };
+
+#define READING   (O_RDONLY | O_CLOEXEC | O_DIRECTORY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | LARGE_FILE)
 #define PLACEMENT (MAP_FIXED | MAP_FIXED_NOREPLACE | MAP_NORESERVE | MAP_POPULATE | MAP_NONBLOCK | MAP_DENYWRITE)
 #define MEMORY    (PLACEMENT | MAP_ANONYMOUS | MAP_STACK)
-/* What pthread_create asks for, no more and no less: a thread of this process. CLONE_DETACHED means nothing to the kernel. */
+/* What pthread_create asks for, no more and no less: a thread of this process. */
 #define THREAD                                                                                                         \
     (CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM | CLONE_SETTLS |                 \
      CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID)
 
-static const struct rule RULES[] = {
-    /* descriptors that are there */
-    CALL(read),
-    CALL(readv),
-    CALL(pread64),
-    CALL(preadv),
-    CALL(write),
-    CALL(writev),
-    CALL(lseek),
-    CALL(close),
-    CALL_IF(close_range, { 2, ONLY(CLOSE_RANGE_CLOEXEC), 0 }),
-    CALL(dup),
-    CALL(dup2),
-    CALL(dup3),
-    CALL_IF(pipe2, { 1, ONLY(O_CLOEXEC | O_NONBLOCK), 0 }),
-    CALL(pipe),
-    CALL(eventfd2),
-    CALL(poll),
-    CALL(ppoll),
-    CALL(select),
-    CALL(pselect6),
-    CALL(epoll_create1),
-    CALL(epoll_ctl),
-    CALL(epoll_wait),
-    CALL(epoll_pwait),
-    CALL(epoll_pwait2),
-    CALL_IF(fcntl, { 1, ALL, F_DUPFD }),
-    CALL_IF(fcntl, { 1, ALL, F_DUPFD_CLOEXEC }),
-    CALL_IF(fcntl, { 1, ALL, F_GETFD }),
-    CALL_IF(fcntl, { 1, ALL, F_SETFD }),
-    CALL_IF(fcntl, { 1, ALL, F_GETFL }),
-    CALL_IF(fcntl, { 1, ALL, F_SETFL }, { 2, O_ASYNC, 0 }),
-    CALL_IF(ioctl, { 1, ALL, FIONBIO }),
-    CALL_IF(ioctl, { 1, ALL, FIONREAD }),
-    CALL_IF(ioctl, { 1, ALL, FIOCLEX }),
-    CALL_IF(ioctl, { 1, ALL, FIONCLEX }),
-    CALL_IF(ioctl, { 1, ALL, TCGETS }),
-
+static const struct rule ALLOWED_IF[] = {
+    { C(close_range), { { 2, ONLY(CLOSE_RANGE_CLOEXEC), 0 } } },
+    { C(pipe2), { { 1, ONLY(O_CLOEXEC | O_NONBLOCK), 0 } } },
+    { C(fcntl), { { 1, ALL, F_DUPFD } } },
+    { C(fcntl), { { 1, ALL, F_DUPFD_CLOEXEC } } },
+    { C(fcntl), { { 1, ALL, F_GETFD } } },
+    { C(fcntl), { { 1, ALL, F_SETFD } } },
+    { C(fcntl), { { 1, ALL, F_GETFL } } },
+    { C(fcntl), { { 1, ALL, F_SETFL }, { 2, O_ASYNC, 0 } } },
+    { C(ioctl), { { 1, ALL, FIONBIO } } },
+    { C(ioctl), { { 1, ALL, FIONREAD } } },
+    { C(ioctl), { { 1, ALL, FIOCLEX } } },
+    { C(ioctl), { { 1, ALL, FIONCLEX } } },
+    { C(ioctl), { { 1, ALL, TCGETS } } },
     /* sockets that are there: no address, no TCP fast open (it connects) */
-    CALL_IF(sendto, { 3, MSG_FASTOPEN, 0 }, { 4, ALL, 0 }),
-    CALL(recvfrom),
-    CALL_IF(sendmsg, { 2, MSG_FASTOPEN, 0 }),
-    CALL(recvmsg),
-
+    { C(sendto), { { 3, MSG_FASTOPEN, 0 }, { 4, ALL, 0 } } },
+    { C(sendmsg), { { 2, MSG_FASTOPEN, 0 } } },
     /* files, for reading */
-    CALL_IF(open, { 1, ONLY(READING), 0 }),
-    CALL_IF(openat, { 2, ONLY(READING), 0 }),
-    CALL(stat),
-    CALL(lstat),
-    CALL(fstat),
-    CALL(newfstatat),
-    CALL(statx),
-    CALL(access),
-    CALL(faccessat),
-    CALL(faccessat2),
-    CALL(getdents64),
-    CALL(readlink),
-    CALL(readlinkat),
-    CALL(getcwd),
-
+    { C(open), { { 1, ONLY(READING), 0 } } },
+    { C(openat), { { 2, ONLY(READING), 0 } } },
     /* memory: private, or a shared view of a file for reading; executable only as a file is, never what was written.
      * Nothing that RLIMIT_DATA does not count: no MAP_GROWSDOWN, no huge pages, no shared anonymous memory. */
-    CALL(brk),
-    CALL(munmap),
-    CALL_IF(mremap, { 3, ONLY(MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP), 0 }),
-    CALL_IF(mmap, { 2, ONLY(PROT_READ | PROT_WRITE), 0 }, { 3, ONLY(MEMORY), MAP_PRIVATE }),
-    CALL_IF(mmap, { 2, ONLY(PROT_READ), 0 }, { 3, ONLY(PLACEMENT), MAP_SHARED }),
-    CALL_IF(mmap, { 2, ONLY(PROT_READ), PROT_EXEC }, { 3, ONLY(PLACEMENT), MAP_PRIVATE }),
-    CALL_IF(mprotect, { 2, ONLY(PROT_READ | PROT_WRITE), 0 }),
-    CALL_IF(madvise, { 2, ONLY(7), 0 }), /* normal ... willneed, dontneed: 0 to 4; 5 to 7 are none */
-    CALL_IF(madvise, { 2, ALL, MADV_FREE }),
-    CALL_IF(madvise, { 2, ALL, MADV_HUGEPAGE }),
-    CALL_IF(madvise, { 2, ALL, MADV_NOHUGEPAGE }),
-    CALL_IF(madvise, { 2, ALL, MADV_DONTDUMP }),
-    CALL_IF(madvise, { 2, ALL, MADV_DODUMP }),
-    CALL_IF(madvise, { 2, ALL, MADV_WIPEONFORK }),
-    CALL_IF(madvise, { 2, ALL, MADV_COLD }),
-    CALL_IF(madvise, { 2, ALL, MADV_PAGEOUT }),
-
-    /* threads of this process, as many as the limit allows */
-    CALL_IF(clone, { 0, ONLY(0x400000), THREAD }),
-    CALL(set_robust_list),
-    CALL(rseq),
-    CALL(futex),
-    CALL(membarrier),
-    CALL(sched_yield),
-    CALL(sched_getaffinity),
-    CALL(getcpu),
-    CALL(gettid),
-    CALL_IF(prctl, { 0, ALL, PR_SET_NAME }),
-    CALL_IF(prctl, { 0, ALL, PR_GET_NAME }),
-    CALL(exit),
-    CALL(exit_group),
-
-    /* signals, to itself */
-    CALL(kill),
-    CALL(tgkill),
-    CALL(rt_sigaction),
-    CALL(rt_sigprocmask),
-    CALL(rt_sigreturn),
-    CALL(rt_sigpending),
-    CALL(rt_sigtimedwait),
-    CALL(rt_sigsuspend),
-    CALL(sigaltstack),
-    CALL(pause),
-    CALL(restart_syscall),
-
-    /* time, chance, and who we are */
-    CALL(clock_gettime),
-    CALL(clock_getres),
-    CALL(clock_nanosleep),
-    CALL(nanosleep),
-    CALL(gettimeofday),
-    CALL(time),
-    CALL(times),
-    CALL(getrusage),
-    CALL(getrlimit),
-    CALL(getrandom),
-    CALL(uname),
-    CALL_IF(prlimit64, { 0, ALL, 0 }, { 2, ALL, 0 }), /* of itself, reading */
-    CALL(getpid),
-    CALL(getppid),
-    CALL(getuid),
-    CALL(geteuid),
-    CALL(getgid),
-    CALL(getegid),
-    CALL(getresuid),
-    CALL(getresgid),
-    CALL(getgroups),
-    CALL(getpgrp),
-    CALL(getpgid),
-    CALL(getsid),
+    { C(mmap), { { 2, ONLY(PROT_READ | PROT_WRITE), 0 }, { 3, ONLY(MEMORY), MAP_PRIVATE } } },
+    { C(mmap), { { 2, ONLY(PROT_READ), 0 }, { 3, ONLY(PLACEMENT), MAP_SHARED } } },
+    { C(mmap), { { 2, ONLY(PROT_READ), PROT_EXEC }, { 3, ONLY(PLACEMENT), MAP_PRIVATE } } },
+    { C(mprotect), { { 2, ONLY(PROT_READ | PROT_WRITE), 0 } } },
+    { C(mremap), { { 3, ONLY(MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP), 0 } } },
+    { C(madvise), { { 2, ONLY(7), 0 } } }, /* normal, random, sequential, willneed, dontneed; 5 to 7 are none */
+    { C(madvise), { { 2, ALL, MADV_FREE } } },
+    { C(madvise), { { 2, ALL, MADV_HUGEPAGE } } },
+    { C(madvise), { { 2, ALL, MADV_NOHUGEPAGE } } },
+    { C(madvise), { { 2, ALL, MADV_DONTDUMP } } },
+    { C(madvise), { { 2, ALL, MADV_DODUMP } } },
+    /* threads, as many as the limit allows; and their names */
+    { C(clone), { { 0, ALL, THREAD } } },
+    { C(prctl), { { 0, ALL, PR_SET_NAME } } },
+    { C(prctl), { { 0, ALL, PR_GET_NAME } } },
+    /* its own limits, reading */
+    { C(prlimit64), { { 0, ALL, 0 }, { 2, ALL, 0 } } },
 };
 
-/* Calls that libraries try first, with another way where the kernel does not have them. */
-static const struct rule ABSENT[] = { CALL(clone3), CALL(openat2), CALL(futex_waitv), CALL(io_uring_setup) };
-
-/* A run with network: TCP sockets that the supervisor connects (ASKED), and what clients do with them. */
+/* A run with network: TCP sockets, which the supervisor connects (ASKED), and what clients do with them. */
+static const int NETWORK_ALLOWED[] = { C(getsockname), C(getpeername), C(shutdown) };
+static const int NETWORK_ASKED[] = { C(connect) };
 #define TCP(family, protocol)                                                                                          \
-    CALL_IF(socket, { 0, ALL, family }, { 1, ONLY(SOCK_CLOEXEC | SOCK_NONBLOCK), SOCK_STREAM }, { 2, ALL, protocol })
-#define OPTION(level, name)                                                                                            \
-    CALL_IF(setsockopt, { 1, ALL, level }, { 2, ALL, name }), CALL_IF(getsockopt, { 1, ALL, level }, { 2, ALL, name })
-static const struct rule NETWORK_RULES[] = {
+    {                                                                                                                  \
+        C(socket),                                                                                                     \
+        {                                                                                                              \
+            { 0, ALL, family }, { 1, ONLY(SOCK_CLOEXEC | SOCK_NONBLOCK), SOCK_STREAM },                                \
+            {                                                                                                          \
+                2, ALL, protocol                                                                                       \
+            }                                                                                                          \
+        }                                                                                                              \
+    }
+#define READ_OPTION(level, name)                                                                                       \
+    {                                                                                                                  \
+        C(getsockopt),                                                                                                 \
+        {                                                                                                              \
+            { 1, ALL, level },                                                                                         \
+            {                                                                                                          \
+                2, ALL, name                                                                                           \
+            }                                                                                                          \
+        }                                                                                                              \
+    }
+#define OPTION(level, name) { C(setsockopt), { { 1, ALL, level }, { 2, ALL, name } } }, READ_OPTION(level, name)
+static const struct rule NETWORK_ALLOWED_IF[] = {
     TCP(AF_INET, 0),
     TCP(AF_INET, IPPROTO_TCP),
     TCP(AF_INET6, 0),
     TCP(AF_INET6, IPPROTO_TCP),
-    CALL(getsockname),
-    CALL(getpeername),
-    CALL(shutdown),
     OPTION(SOL_SOCKET, SO_KEEPALIVE),
     OPTION(SOL_SOCKET, SO_REUSEADDR),
     OPTION(SOL_SOCKET, SO_SNDBUF),
@@ -224,34 +154,39 @@ static const struct rule NETWORK_RULES[] = {
     OPTION(IPPROTO_TCP, TCP_USER_TIMEOUT),
     OPTION(IPPROTO_TCP, TCP_QUICKACK),
     OPTION(IPPROTO_IPV6, IPV6_V6ONLY),
-    CALL_IF(getsockopt, { 1, ALL, SOL_SOCKET }, { 2, ALL, SO_ERROR }),
-    CALL_IF(getsockopt, { 1, ALL, SOL_SOCKET }, { 2, ALL, SO_TYPE }),
-    CALL_IF(getsockopt, { 1, ALL, SOL_SOCKET }, { 2, ALL, SO_DOMAIN }),
-    CALL_IF(getsockopt, { 1, ALL, SOL_SOCKET }, { 2, ALL, SO_PROTOCOL }),
-    CALL_IF(getsockopt, { 1, ALL, SOL_SOCKET }, { 2, ALL, SO_ACCEPTCONN }),
+    READ_OPTION(SOL_SOCKET, SO_ERROR),
+    READ_OPTION(SOL_SOCKET, SO_TYPE),
+    READ_OPTION(SOL_SOCKET, SO_DOMAIN),
+    READ_OPTION(SOL_SOCKET, SO_PROTOCOL),
+    READ_OPTION(SOL_SOCKET, SO_ACCEPTCONN),
 };
-static const struct rule ASKED[] = { CALL(connect) };
 
 /* ---- compiling them ---- */
 
-static int add(scmp_filter_ctx filter, uint32_t action, const struct rule *rules, size_t n_rules)
+static int add_calls(scmp_filter_ctx filter, uint32_t action, const int *calls, size_t n_calls)
 {
-    for (size_t i = 0; i < n_rules; i++) {
-        struct scmp_arg_cmp checks[MAX_CHECKS];
-        unsigned n_checks = 0;
-        while (n_checks < MAX_CHECKS && rules[i].checks[n_checks].mask != 0) {
-            const struct check *check = &rules[i].checks[n_checks];
-            checks[n_checks++] =
-                (struct scmp_arg_cmp){ check->argument, SCMP_CMP_MASKED_EQ, check->mask, check->value };
-        }
-        int failure = seccomp_rule_add_array(filter, action, rules[i].call, n_checks, checks);
-        if (failure != 0) {
-            return failure;
-        }
+    int failure = 0;
+    for (size_t i = 0; failure == 0 && i < n_calls; i++) {
+        failure = seccomp_rule_add_array(filter, action, calls[i], 0, NULL);
     }
-    return 0;
+    return failure;
 }
-#define ADD(filter, action, rules) add(filter, action, rules, sizeof(rules) / sizeof *(rules))
+
+static int add_rules(scmp_filter_ctx filter, const struct rule *rules, size_t n_rules)
+{
+    int failure = 0;
+    for (size_t i = 0; failure == 0 && i < n_rules; i++) {
+        struct scmp_arg_cmp checks[MAX_CHECKS];
+        unsigned n = 0;
+        for (; n < MAX_CHECKS && rules[i].checks[n].mask != 0; n++) {
+            const struct check *check = &rules[i].checks[n];
+            checks[n] = (struct scmp_arg_cmp){ check->argument, SCMP_CMP_MASKED_EQ, check->mask, check->value };
+        }
+        failure = seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, rules[i].call, n, checks);
+    }
+    return failure;
+}
+#define COUNT(array) (sizeof(array) / sizeof *(array))
 
 /* 0 or a negative errno, as libseccomp has it. */
 static int compile(scmp_filter_ctx filter, bool network, int fd)
@@ -261,16 +196,22 @@ static int compile(scmp_filter_ctx filter, bool network, int fd)
         failure = seccomp_attr_set(filter, SCMP_FLTATR_CTL_OPTIMIZE, 2); /* a binary tree */
     }
     if (failure == 0) {
-        failure = ADD(filter, SCMP_ACT_ALLOW, RULES);
+        failure = add_calls(filter, SCMP_ACT_ALLOW, ALLOWED, COUNT(ALLOWED));
     }
     if (failure == 0) {
-        failure = ADD(filter, SCMP_ACT_ERRNO(ENOSYS), ABSENT);
+        failure = add_calls(filter, SCMP_ACT_ERRNO(ENOSYS), ABSENT, COUNT(ABSENT));
+    }
+    if (failure == 0) {
+        failure = add_rules(filter, ALLOWED_IF, COUNT(ALLOWED_IF));
     }
     if (failure == 0 && network) {
-        failure = ADD(filter, SCMP_ACT_ALLOW, NETWORK_RULES);
-        if (failure == 0) {
-            failure = ADD(filter, SCMP_ACT_NOTIFY, ASKED);
-        }
+        failure = add_calls(filter, SCMP_ACT_ALLOW, NETWORK_ALLOWED, COUNT(NETWORK_ALLOWED));
+    }
+    if (failure == 0 && network) {
+        failure = add_calls(filter, SCMP_ACT_NOTIFY, NETWORK_ASKED, COUNT(NETWORK_ASKED));
+    }
+    if (failure == 0 && network) {
+        failure = add_rules(filter, NETWORK_ALLOWED_IF, COUNT(NETWORK_ALLOWED_IF));
     }
     return failure != 0 ? failure : seccomp_export_bpf(filter, fd);
 }

@@ -68,7 +68,9 @@ static const char *namespace_remedy(enum qn_sandbox_layer layer, int proc_fd)
         }
     }
     return layer == QN_LAYER_MOUNT_NAMESPACE
-               ? "the kernel refuses mounts here: run outside of the container, or allow it to mount" OR_REDUCED
+               ? "the kernel refuses mounts here: in a container allow it to mount (docker run --security-opt "
+                 "apparmor=unconfined "
+                 "--security-opt systempaths=unconfined)" OR_REDUCED
                : "run on a kernel with namespaces for ordinary users (CONFIG_USER_NS, CONFIG_PID_NS, "
                  "CONFIG_NET_NS)" OR_REDUCED;
 }
