@@ -1,7 +1,7 @@
 """What a bulk statement may return besides a list of dicts: a frame of pandas, polars or pyarrow.
 
 Told by what it offers, never by importing anything. polars and pyarrow hand Arrow over; pandas goes column by column:
-numpy columns as the buffers that they are, all others as objects, which are held to the rules of rows. What pandas calls
+numpy columns as the buffers that they are, all others as objects, held to the rules of rows. What pandas calls
 missing (NaN, NaT, None, NA) is null. Values go out exactly or the run fails, naming column, row, expected and found.
 The index of a pandas frame is not part of it. Thread rule: the main thread.
 """
