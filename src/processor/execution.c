@@ -190,10 +190,7 @@ static enum qn_status handle_batch(struct qn_execution *self, struct qn_frame_ta
     char *payload = frame->payload;
     frame->payload = NULL;
     enum qn_status status = qn_output_take(&self->output, payload, frame->size, &self->batch, &error);
-    if (status == QN_ERR_DATA) {
-        qn__execution_outcome_format(self, QN_EXECUTION_FAILED, "%s", error.message);
-        end_run(self);
-    } else if (status == QN_ERR_PROTOCOL || status == QN_ERR_UNSUPPORTED) {
+    if (status == QN_ERR_PROTOCOL || status == QN_ERR_UNSUPPORTED || status == QN_ERR_DATA) {
         end_broken(self, error.message);
     } else if (status != QN_OK) {
         if (err != NULL) {

@@ -49,7 +49,7 @@ static int64_t rows_of_message(const struct qn_input *input)
     int64_t bytes = qn_array_bytes(&input->schema, &input->batch);
     int64_t rows = input->batch.length;
     if (bytes > QN_INPUT_MESSAGE_BYTES && rows > 0) {
-        int64_t each = bytes / rows + 1;
+        int64_t each = (bytes + rows - 1) / rows;
         rows = QN_INPUT_MESSAGE_BYTES / each;
     }
     return rows > 0 ? rows : 1;

@@ -26,7 +26,6 @@ static enum qn_status init(struct qn_output *output, struct qn_error *err)
     const struct qn_processor *processor = output->processor;
     QN_TRY(qn_ipc_decoder_new(QN_FRAME_MAX_FROM_RUN, &output->decoder, err));
     QN_TRY(qn_ipc_decoder_set_schema(output->decoder, &processor->output, err));
-    QN_TRY(qn_required_init(&output->required, &processor->output, &processor->output, err));
     return init_last(output, err);
 }
 
@@ -43,7 +42,6 @@ enum qn_status qn_output_init(const struct qn_processor *processor, struct qn_ou
 void qn_output_dispose(struct qn_output *output)
 {
     qn_ipc_decoder_free(output->decoder);
-    qn_required_dispose(&output->required);
     qn_ipc_encoder_free(output->last_encoder);
     qn_schema_release(&output->last_schema);
     qn_buffer_dispose(&output->last);
@@ -105,7 +103,6 @@ enum qn_status qn_output_take(struct qn_output *output, char *take_payload, size
     if (!within_limit(output, size, &batch) || batch.length == 0) {
         return QN_OK;
     }
-    QN_TRY(qn_required_check(&output->required, &batch, output->rows, err));
     QN_TRY(keep_last(output, &batch, err));
     output->rows += batch.length;
     *out = batch;

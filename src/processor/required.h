@@ -1,8 +1,8 @@
 /*
- * required.h: are the fields that a schema marks as required ("Int64!") without nulls in a batch?
+ * required.h: are the fields that a schema marks as required ("Int64!") without nulls in a batch of the
+ * input, whose columns may stand in another order and layout?
  *
- * Used for input (columns in any order and layout) and for output. Nested fields count too: a required field of a struct
- * in every struct that is not null, a required item in every list. Threads: one at a time.
+ * Nested fields count too: a required field of a struct in every struct that is not null, a required item in every list. Threads: one at a time.
  */
 #ifndef QN_PROCESSOR_REQUIRED_H
 #define QN_PROCESSOR_REQUIRED_H
