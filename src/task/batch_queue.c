@@ -175,6 +175,14 @@ enum qn_queue_answer qn_batch_queue_pop(struct qn_batch_queue *queue, int64_t sl
     return result;
 }
 
+bool qn_batch_queue_stopped(struct qn_batch_queue *queue)
+{
+    (void)pthread_mutex_lock(&queue->lock);
+    bool stopped = queue->stopped;
+    (void)pthread_mutex_unlock(&queue->lock);
+    return stopped;
+}
+
 void qn_batch_queue_stop(struct qn_batch_queue *queue)
 {
     (void)pthread_mutex_lock(&queue->lock);

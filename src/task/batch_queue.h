@@ -39,6 +39,9 @@ enum qn_status qn_batch_queue_push(struct qn_batch_queue *queue, struct ArrowArr
 /* Reader: no more batches; `err` (status QN_OK: the end) is copied. */
 void qn_batch_queue_finish(struct qn_batch_queue *queue, const struct qn_error *err);
 
+/* Reader: whether the writer wants no more. */
+bool qn_batch_queue_stopped(struct qn_batch_queue *queue);
+
 /* Writer: wait for a batch for at most `slice_ms`. */
 enum qn_queue_answer { QN_QUEUE_BATCH, QN_QUEUE_END, QN_QUEUE_FAILED, QN_QUEUE_WAITING };
 enum qn_queue_answer qn_batch_queue_pop(struct qn_batch_queue *queue, int64_t slice_ms, struct ArrowArray *out,

@@ -493,7 +493,11 @@ static enum qn_status read_value(const struct qn_checkpoint_watch *watch, int64_
     const struct qn_reader *column = &watch->column;
     if (QN_UNLIKELY(qn_reader_is_null(column, row))) {
         (void)refuse_row(watch, "the value is null: nothing tells whether the row has been moved", err);
-        qn_error_hint(err, "add `where %s is not null` to the query", column->name);
+        if (watch->from_statement) {
+            qn_error_hint(err, "let the statement return rows only with a value of %s", column->name);
+        } else {
+            qn_error_hint(err, "add `where %s is not null` to the query", column->name);
+        }
         return QN_ERR_DATA;
     }
     switch (watch->kind) {
@@ -525,7 +529,9 @@ static enum qn_status keep(struct qn_checkpoint *checkpoint, enum qn_checkpoint_
 static enum qn_status refuse_order(const struct qn_checkpoint_watch *watch, struct qn_error *err)
 {
     (void)refuse_row(watch, "the value is lower than the one before it", err);
-    if (watch->kind == QN_CHECKPOINT_TEXT) {
+    if (watch->from_statement) {
+        qn_error_hint(err, "let the statement return its rows in the order of %s", watch->column.name);
+    } else if (watch->kind == QN_CHECKPOINT_TEXT) {
         qn_error_hint(err, "order the query by it, byte by byte (PostgreSQL: order by %s collate \"C\")",
                       watch->column.name);
     } else {
@@ -539,7 +545,11 @@ static enum qn_status take_value(struct qn_checkpoint_watch *watch, const struct
     int scale = scale_of(&watch->last.type);
     if (watch->floor.kind == watch->kind && compare_seen(watch->kind, value, scale, &watch->floor) <= 0) {
         (void)refuse_row(watch, "the value is not past the checkpoint, so the row would be there twice", err);
-        qn_error_hint(err, "compare with > in the query, or use sink.mode upsert");
+        if (watch->from_statement) {
+            qn_error_hint(err, "let the statement return only what is past DATA_CHECKPOINT, or use sink.mode upsert");
+        } else {
+            qn_error_hint(err, "compare with > in the query, or use sink.mode upsert");
+        }
         return QN_ERR_DATA;
     }
     int order =
@@ -575,7 +585,8 @@ enum qn_status qn_checkpoint_watch_rows(struct qn_checkpoint_watch *watch, int64
 
 enum qn_status qn_checkpoint_watch_end(const struct qn_checkpoint_watch *watch, struct qn_error *err)
 {
-    if (watch->last.kind == QN_CHECKPOINT_NONE || qn_checkpoint_compare(&watch->last, &watch->highest) >= 0) {
+    if (watch->any_order || watch->last.kind == QN_CHECKPOINT_NONE ||
+        qn_checkpoint_compare(&watch->last, &watch->highest) >= 0) {
         return QN_OK;
     }
     (void)qn_error_set(err, QN_ERR_DATA,
@@ -583,7 +594,11 @@ enum qn_status qn_checkpoint_watch_end(const struct qn_checkpoint_watch *watch, 
                        "the next run would move rows again",
                        watch->column.name, (long long)watch->highest_row);
     qn_error_place(err, watch->highest_row, watch->column.name);
-    qn_error_hint(err, "order the query by it: `order by %s`%s", watch->column.name,
-                  watch->kind == QN_CHECKPOINT_TEXT ? ", byte by byte (PostgreSQL: collate \"C\")" : "");
+    if (watch->from_statement) {
+        qn_error_hint(err, "let the statement return its rows in the order of %s", watch->column.name);
+    } else {
+        qn_error_hint(err, "order the query by it: `order by %s`%s", watch->column.name,
+                      watch->kind == QN_CHECKPOINT_TEXT ? ", byte by byte (PostgreSQL: collate \"C\")" : "");
+    }
     return QN_ERR_DATA;
 }

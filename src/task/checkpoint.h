@@ -72,6 +72,8 @@ struct qn_checkpoint_watch {
     struct qn_reader column; /* of the checkpoint column */
     enum qn_checkpoint_kind kind;
     bool ordered;               /* every_rows is on: the column must not decrease */
+    bool from_statement;        /* a statement makes the column: for hints */
+    bool any_order;             /* the last row need not have the highest value */
     struct qn_checkpoint floor; /* append: a row at or below it has been moved before; kind NONE: no floor */
     struct qn_checkpoint last, highest;
     int64_t row; /* of the run, of the next row looked at */

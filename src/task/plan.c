@@ -5,7 +5,7 @@
  * data; then what the values mean together. Nothing is opened. Keys that the file format has for later parts of the
  * product are known here, so that they are refused for what they are and not as typing mistakes.
  */
-#include "task/plan.h"
+#include "task/plan_private.h"
 
 #include "base/calendar.h"
 #include "base/memory.h"
@@ -13,55 +13,40 @@
 #include "db/driver_table.h"
 #include "db/sql.h"
 
-#include <jansson.h>
 #include <math.h>
 #include <stdio.h>
 
-#define PATH_SIZE 200
+#define PATH_SIZE QN__PATH_SIZE
 
 /* ---- the shape ------------------------------------------------------------------------------------------------ */
 
-enum value_types { AS_TEXT = 1, AS_INTEGER = 2, AS_FLOAT = 4, AS_BOOLEAN = 8, AS_TABLE = 16, AS_ARRAY = 32 };
-
-struct key_rule {
-    const char *name;
-    int types;         /* 0: the key is a part of the format that this version does not run */
-    const char *later; /* what that part is */
-};
-
-static const struct key_rule top_rules[] = {
-    { "connections", AS_TABLE, NULL },
-    { "task", AS_TABLE, NULL },
-    { "source", AS_TABLE, NULL },
-    { "sink", AS_TABLE, NULL },
-    { "checkpoint", AS_TABLE, NULL },
-    { "process", 0, "statements ([[process]])" },
+static const struct qn__key_rule top_rules[] = {
+    { "connections", QN__AS_TABLE, NULL },
+    { "task", QN__AS_TABLE, NULL },
+    { "source", QN__AS_TABLE, NULL },
+    { "sink", QN__AS_TABLE, NULL },
+    { "checkpoint", QN__AS_TABLE, NULL },
+    { "process", QN__AS_ARRAY, NULL },
     { "schedule", 0, "schedules ([schedule])" },
     { NULL, 0, NULL },
 };
-static const struct key_rule task_rules[] = {
-    { "name", AS_TEXT, NULL },
+static const struct qn__key_rule task_rules[] = {
+    { "name", QN__AS_TEXT, NULL },
     { NULL, 0, NULL },
 };
-static const struct key_rule source_rules[] = {
-    { "connection", AS_TEXT, NULL },
-    { "query", AS_TEXT, NULL },
-    { "table", AS_TEXT, NULL },
-    { "types", AS_TABLE, NULL },
-    { "batch_rows", AS_INTEGER, NULL },
-    { "connector", 0, "connectors as a source" },
-    { "args", 0, "connectors as a source" },
-    { "bundle", 0, "bundles as a source" },
-    { "pack", 0, "bundles as a source" },
-    { "files", 0, "files as a source" },
-    { "output", 0, "schemas by name" },
-    { NULL, 0, NULL },
+static const struct qn__key_rule source_rules[] = {
+    { "connection", QN__AS_TEXT, NULL },     { "query", QN__AS_TEXT, NULL },
+    { "table", QN__AS_TEXT, NULL },          { "types", QN__AS_TABLE, NULL },
+    { "batch_rows", QN__AS_INTEGER, NULL },  { "connector", 0, "connectors as a source" },
+    { "args", 0, "connectors as a source" }, { "bundle", 0, "bundles as a source" },
+    { "pack", 0, "bundles as a source" },    { "files", 0, "files as a source" },
+    { "output", 0, "schemas by name" },      { NULL, 0, NULL },
 };
-static const struct key_rule sink_rules[] = {
-    { "connection", AS_TEXT, NULL },
-    { "table", AS_TEXT, NULL },
-    { "mode", AS_TEXT, NULL },
-    { "key", AS_TEXT | AS_ARRAY, NULL },
+static const struct qn__key_rule sink_rules[] = {
+    { "connection", QN__AS_TEXT, NULL },
+    { "table", QN__AS_TEXT, NULL },
+    { "mode", QN__AS_TEXT, NULL },
+    { "key", QN__AS_TEXT | QN__AS_ARRAY, NULL },
     { "bundle", 0, "bundles as a sink" },
     { "pack", 0, "bundles as a sink" },
     { "file", 0, "files as a sink" },
@@ -70,23 +55,23 @@ static const struct key_rule sink_rules[] = {
     { "on_bad_row", 0, "quarantine of rows" },
     { NULL, 0, NULL },
 };
-static const struct key_rule checkpoint_rules[] = {
-    { "column", AS_TEXT, NULL },
-    { "initial", AS_TEXT | AS_INTEGER | AS_FLOAT | AS_TABLE, NULL },
-    { "every_rows", AS_INTEGER, NULL },
+static const struct qn__key_rule checkpoint_rules[] = {
+    { "column", QN__AS_TEXT, NULL },
+    { "initial", QN__AS_TEXT | QN__AS_INTEGER | QN__AS_FLOAT | QN__AS_TABLE, NULL },
+    { "every_rows", QN__AS_INTEGER, NULL },
     { "overlap", 0, "overlapping runs" },
     { NULL, 0, NULL },
 };
 
 static const struct {
     const char *path;
-    const struct key_rule *rules;
+    const struct qn__key_rule *rules;
 } table_rules[] = {
     { "task", task_rules }, { "source", source_rules }, { "sink", sink_rules }, { "checkpoint", checkpoint_rules }
 };
 
 /* What a value is called in a TOML file. */
-static const char *toml_name(json_t *value)
+const char *qn__plan_toml_name(json_t *value)
 {
     switch (json_typeof(value)) {
     case JSON_OBJECT:
@@ -111,18 +96,18 @@ static int toml_type(json_t *value)
 {
     switch (json_typeof(value)) {
     case JSON_OBJECT:
-        return AS_TABLE;
+        return QN__AS_TABLE;
     case JSON_ARRAY:
-        return AS_ARRAY;
+        return QN__AS_ARRAY;
     case JSON_STRING:
-        return AS_TEXT;
+        return QN__AS_TEXT;
     case JSON_INTEGER:
-        return AS_INTEGER;
+        return QN__AS_INTEGER;
     case JSON_REAL:
-        return AS_FLOAT;
+        return QN__AS_FLOAT;
     case JSON_TRUE:
     case JSON_FALSE:
-        return AS_BOOLEAN;
+        return QN__AS_BOOLEAN;
     default:
         return 0;
     }
@@ -133,8 +118,8 @@ static void allowed_types(int types, char *out, size_t size)
     static const struct {
         int type;
         const char *name;
-    } names[] = { { AS_TEXT, "a string" },     { AS_INTEGER, "an integer" }, { AS_FLOAT, "a float" },
-                  { AS_BOOLEAN, "a boolean" }, { AS_TABLE, "a table" },      { AS_ARRAY, "an array" } };
+    } names[] = { { QN__AS_TEXT, "a string" },     { QN__AS_INTEGER, "an integer" }, { QN__AS_FLOAT, "a float" },
+                  { QN__AS_BOOLEAN, "a boolean" }, { QN__AS_TABLE, "a table" },      { QN__AS_ARRAY, "an array" } };
     out[0] = '\0';
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         if (types & names[i].type) {
@@ -144,12 +129,12 @@ static void allowed_types(int types, char *out, size_t size)
     }
 }
 
-static bool known_now(const struct key_rule *rule)
+static bool known_now(const struct qn__key_rule *rule)
 {
     return rule->types != 0;
 }
 
-static void known_keys(const struct key_rule *rules, struct qn_buffer *out)
+static void known_keys(const struct qn__key_rule *rules, struct qn_buffer *out)
 {
     for (; rules->name != NULL; rules++) {
         if (known_now(rules)) {
@@ -185,7 +170,7 @@ static size_t distance(const char *a, const char *b)
     return row[m];
 }
 
-static const char *nearest_key(const char *key, const struct key_rule *rules)
+static const char *nearest_key(const char *key, const struct qn__key_rule *rules)
 {
     const char *best = NULL;
     size_t least = strlen(key) <= 3 ? 2 : 3;
@@ -207,7 +192,7 @@ static void join_path(char path[PATH_SIZE], const char *prefix, const char *key)
     }
 }
 
-static enum qn_status refuse_unknown(const char *prefix, const char *key, const struct key_rule *rules,
+static enum qn_status refuse_unknown(const char *prefix, const char *key, const struct qn__key_rule *rules,
                                      struct qn_error *err)
 {
     char path[PATH_SIZE];
@@ -231,13 +216,14 @@ static enum qn_status refuse_unknown(const char *prefix, const char *key, const 
     return status;
 }
 
-static enum qn_status check_shape(json_t *table, const char *prefix, const struct key_rule *rules, struct qn_error *err)
+enum qn_status qn__plan_check_shape(json_t *table, const char *prefix, const struct qn__key_rule *rules,
+                                    struct qn_error *err)
 {
     const char *key;
     json_t *value;
     json_object_foreach(table, key, value)
     {
-        const struct key_rule *rule = rules;
+        const struct qn__key_rule *rule = rules;
         while (rule->name != NULL && strcmp(rule->name, key) != 0) {
             rule++;
         }
@@ -252,7 +238,8 @@ static enum qn_status check_shape(json_t *table, const char *prefix, const struc
         if ((toml_type(value) & rule->types) == 0) {
             char allowed[96];
             allowed_types(rule->types, allowed, sizeof allowed);
-            return qn_error_set(err, QN_ERR_CONFIG, "%s is %s; it must be %s", path, toml_name(value), allowed);
+            return qn_error_set(err, QN_ERR_CONFIG, "%s is %s; it must be %s", path, qn__plan_toml_name(value),
+                                allowed);
         }
     }
     return QN_OK;
@@ -342,7 +329,7 @@ static enum qn_status option_text(const char *path, json_t *value, char number[6
         return QN_OK;
     default:
         return qn_error_set(err, QN_ERR_CONFIG, "%s is %s; it must be a string, an integer, a float or a boolean", path,
-                            toml_name(value));
+                            qn__plan_toml_name(value));
     }
 }
 
@@ -351,7 +338,8 @@ static enum qn_status starter(json_t *table, const char *path, const char *key, 
 {
     json_t *value = json_object_get(table, key);
     if (value != NULL && !json_is_string(value)) {
-        return qn_error_set(err, QN_ERR_CONFIG, "%s.%s is %s; it must be a string", path, key, toml_name(value));
+        return qn_error_set(err, QN_ERR_CONFIG, "%s.%s is %s; it must be a string", path, key,
+                            qn__plan_toml_name(value));
     }
     *out = json_string_value(value);
     return QN_OK;
@@ -434,7 +422,7 @@ static enum qn_status read_connection(json_t *table, const char *name, struct qn
     char path[PATH_SIZE];
     join_path(path, "connections", name);
     if (!json_is_object(table)) {
-        return qn_error_set(err, QN_ERR_CONFIG, "%s is %s; it must be a table", path, toml_name(table));
+        return qn_error_set(err, QN_ERR_CONFIG, "%s is %s; it must be a table", path, qn__plan_toml_name(table));
     }
     struct qn_config *config = NULL;
     QN_TRY(start_config(table, path, &config, err));
@@ -531,7 +519,7 @@ static enum qn_status read_types(json_t *types, struct qn_task_source *source, s
     {
         if (!json_is_string(value)) {
             return qn_error_set(err, QN_ERR_CONFIG, "source.types.%s is %s; it must be a string", column,
-                                toml_name(value));
+                                qn__plan_toml_name(value));
         }
         struct qn_type type;
         enum qn_status status = qn_type_from_text(json_string_value(value), &type, err);
@@ -624,7 +612,7 @@ static enum qn_status read_key(json_t *value, struct qn_task_sink *sink, struct 
         json_t *item = json_is_array(value) ? json_array_get(value, i) : value;
         if (!json_is_string(item) || json_string_length(item) == 0) {
             return qn_error_set(err, QN_ERR_CONFIG, "sink.key[%zu] is %s; it must be the name of a column", i,
-                                json_is_string(item) ? "empty" : toml_name(item));
+                                json_is_string(item) ? "empty" : qn__plan_toml_name(item));
         }
         for (size_t j = 0; j < i; j++) {
             if (strcmp(sink->key[j], json_string_value(item)) == 0) {
@@ -755,7 +743,7 @@ static enum qn_status check_placeholders(const struct qn_task *task, bool *uses_
     return status;
 }
 
-static enum qn_status check_whole(struct qn_task *task, struct qn_error *err)
+static enum qn_status check_whole(struct qn_task *task, bool has_processes, struct qn_error *err)
 {
     bool has_checkpoint = task->checkpoint.column != NULL;
     if (task->source.table != NULL) {
@@ -773,7 +761,7 @@ static enum qn_status check_whole(struct qn_task *task, struct qn_error *err)
         qn_error_hint(err, "write [checkpoint] with column, the result's column that grows, and initial");
         return QN_ERR_CONFIG;
     }
-    if (has_checkpoint && !task->source.uses_checkpoint) {
+    if (has_checkpoint && !task->source.uses_checkpoint && !has_processes) {
         (void)qn_error_set(err, QN_ERR_CONFIG,
                            "source.query does not use :checkpoint, so every run would move every row again");
         qn_error_hint(err, "write `where %s > :checkpoint order by %s`, or remove [checkpoint]",
@@ -786,18 +774,18 @@ static enum qn_status check_whole(struct qn_task *task, struct qn_error *err)
 static enum qn_status read_plan(json_t *root, struct qn_task *task, struct qn_error *err)
 {
     if (!json_is_object(root)) {
-        return qn_error_set(err, QN_ERR_CONFIG, "a plan is a table, not %s", toml_name(root));
+        return qn_error_set(err, QN_ERR_CONFIG, "a plan is a table, not %s", qn__plan_toml_name(root));
     }
     if (json_object_get(root, "include") != NULL) {
         (void)qn_error_set(err, QN_ERR_CONFIG, "include: a plan has its connections in itself");
         qn_error_hint(err, "who reads the task file puts the included tables under \"connections\"");
         return QN_ERR_CONFIG;
     }
-    QN_TRY(check_shape(root, "", top_rules, err));
+    QN_TRY(qn__plan_check_shape(root, "", top_rules, err));
     for (size_t i = 0; i < sizeof table_rules / sizeof *table_rules; i++) {
         json_t *table = json_object_get(root, table_rules[i].path);
         if (table != NULL) {
-            QN_TRY(check_shape(table, table_rules[i].path, table_rules[i].rules, err));
+            QN_TRY(qn__plan_check_shape(table, table_rules[i].path, table_rules[i].rules, err));
         }
     }
     QN_TRY(check_connections(json_object_get(root, "connections"), err));
@@ -805,7 +793,9 @@ static enum qn_status read_plan(json_t *root, struct qn_task *task, struct qn_er
     QN_TRY(read_source(root, &task->source, err));
     QN_TRY(read_sink(root, &task->sink, err));
     QN_TRY(read_checkpoint(root, task, err));
-    return check_whole(task, err);
+    QN_TRY(check_whole(task, json_array_size(json_object_get(root, "process")) > 0, err));
+    QN_TRY(qn__plan_read_processes(root, task, err));
+    return qn__plan_check_output(task, err);
 }
 
 enum qn_status qn_task_new(const char *json, size_t size, struct qn_task **out, struct qn_error *err)
@@ -856,6 +846,10 @@ void qn_task_free(struct qn_task *task)
     qn_free(task->sink.connection);
     qn_free(task->sink.table);
     qn_config_free(task->sink.config);
+    for (size_t i = 0; i < task->n_processes; i++) {
+        qn_processor_free(task->processes[i].processor);
+    }
+    qn_free(task->processes);
     qn_free(task->checkpoint.column);
     qn_checkpoint_dispose(&task->checkpoint.initial);
     qn_free(task->name);

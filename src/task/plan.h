@@ -11,12 +11,14 @@
 
 #include <qanat/database.h>
 #include <qanat/plugin/driver.h>
+#include <qanat/processor.h>
 #include <qanat/task.h>
 
 #define QN_TASK_PLAN_MAX       (1 << 20) /* bytes of a plan */
 #define QN_TASK_NAME_MAX       200       /* bytes of a task's name */
 #define QN_TASK_MAX_COLUMNS    1600      /* of sink.key and source.types */
 #define QN_TASK_MAX_BATCH_ROWS 1000000
+#define QN_TASK_MAX_PROCESSES  64
 
 /* The database's qn_dialect is found by the type of `config`. */
 struct qn_task_source {
@@ -39,6 +41,12 @@ struct qn_task_sink {
     size_t n_key;
 };
 
+/* A step between source and sink. */
+struct qn_task_process {
+    const char *name; /* of the statement; the processor's */
+    struct qn_processor *processor;
+};
+
 struct qn_task_checkpoint {
     char *column; /* NULL: the task has no checkpoint */
     struct qn_checkpoint initial;
@@ -49,6 +57,8 @@ struct qn_task {
     char *name;
     struct qn_task_source source;
     struct qn_task_sink sink;
+    struct qn_task_process *processes; /* in their order */
+    size_t n_processes;
     struct qn_task_checkpoint checkpoint;
 };
 

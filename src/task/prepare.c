@@ -117,14 +117,14 @@ static enum qn_status find_start(struct qn_run *run, struct qn_error *err)
         return QN_OK;
     }
     QN_TRY(qn_checkpoint_load(run->sink, task->name, &run->stored, err));
-    bool goes_on = run->stored.exists && !run->options.full;
+    bool goes_on = run->goes_on = run->stored.exists && !run->options.full;
     if (goes_on) {
         QN_TRY(check_stored(run, err));
     } else if (run->options.full) {
         QN_TRY(check_full(run, err));
     }
     QN_TRY(qn_checkpoint_copy(&run->start, goes_on ? &run->stored.value : &task->checkpoint.initial, err));
-    if (task->source.query != NULL && run->start.kind == QN_CHECKPOINT_NONE) {
+    if (task->source.query != NULL && task->source.uses_checkpoint && run->start.kind == QN_CHECKPOINT_NONE) {
         (void)qn_error_set(err, QN_ERR_CONFIG,
                            "checkpoint.initial is missing: source.query uses :checkpoint, and %s, so it would compare "
                            "with null and find nothing",
@@ -204,7 +204,8 @@ static enum qn_status check_initial(const struct qn_run *run, struct qn_error *e
 {
     const struct qn_checkpoint *initial = &run->start;
     const struct qn_type *type = &run->feed.watch.last.type;
-    if (initial->kind == QN_CHECKPOINT_NONE || qn_checkpoint_suits(initial, type)) {
+    if (initial->kind == QN_CHECKPOINT_NONE || !run->task->source.uses_checkpoint ||
+        qn_checkpoint_suits(initial, type)) {
         return QN_OK;
     }
     char name[QN_TYPE_MAX_FORMAT];
@@ -234,6 +235,10 @@ static enum qn_status watch_checkpoint(struct qn_run *run, struct qn_error *err)
     run->feed.column = column;
     run->feed.every_rows = task->checkpoint.every_rows;
     watch->ordered = task->checkpoint.every_rows > 0;
+    watch->from_statement = task->n_processes > 0;
+    /* Where the statements alone decide what is new, and a row that comes again does no harm, the last row is believed. */
+    watch->any_order =
+        !task->source.uses_checkpoint && (task->sink.mode == QN_INGEST_UPSERT || task->sink.mode == QN_INGEST_IGNORE);
     if (watch->kind == QN_CHECKPOINT_NONE) {
         return QN_OK; /* nothing to compare with */
     }
@@ -262,19 +267,25 @@ static enum qn_status prepare_source(struct qn_run *run, struct qn_error *err)
     options.batch_rows = source->batch_rows;
     options.types = source->types;
     options.n_types = source->n_types;
-    qn_schema_release(&run->schema);
+    qn_schema_release(&run->source_schema);
     QN_TRY(qn_run_statement(run, &options, &run->rows, err));
-    QN_TRY(qn_stream_schema(&run->rows, &run->schema, err));
-    if (run->schema.n_children == 0) {
+    QN_TRY(qn_stream_schema(&run->rows, &run->source_schema, err));
+    if (run->source_schema.n_children == 0) {
         return qn_error_set(err, QN_ERR_CONFIG, "source.query returns no columns: it must be a select");
     }
-    return QN_OK;
+    qn_schema_release(&run->schema);
+    size_t n = run->task->n_processes;
+    return n == 0 ? qn_schema_copy(&run->source_schema, &run->schema, err)
+                  : qn_processor_schema(run->task->processes[n - 1].processor, &run->schema, err);
 }
 
 static enum qn_status prepare_rows(struct qn_run *run, struct qn_error *err)
 {
     QN_TRY(qn_run_check_one_file(run, err));
     QN_TRY(prepare_source(run, err));
+    if (run->task->n_processes > 0) {
+        QN_TRY(qn_run_check_input(run, err));
+    }
     QN_TRY(watch_checkpoint(run, err));
     bool probed = false;
     QN_TRY(qn_run_check_order(run, &probed, err));
@@ -283,6 +294,7 @@ static enum qn_status prepare_rows(struct qn_run *run, struct qn_error *err)
 
 enum qn_status qn_run_prepare(struct qn_run *run, struct qn_error *err)
 {
+    QN_TRY(qn_run_check_processes(run, err));
     QN_TRY(qn_run_progress(run, "connect", err));
     QN_TRY(open_source(run, err));
     QN_TRY(open_sink(run, err));
@@ -298,5 +310,6 @@ enum qn_status qn_run_prepare(struct qn_run *run, struct qn_error *err)
     if (status != QN_OK && status != QN_ERR_CONFIG) {
         qn_error_prefix(err, "source \"%s\"", run->task->source.connection);
     }
-    return status;
+    QN_TRY(status);
+    return run->task->n_processes > 0 ? qn_run_start_processes(run, err) : QN_OK;
 }

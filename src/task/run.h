@@ -19,7 +19,10 @@ struct qn_run {
     bool sink_exists;
     bool one_file; /* source and sink are one SQLite file whose readers block writers */
     struct ArrowArrayStream rows;
-    struct ArrowSchema schema; /* of rows */
+    struct ArrowSchema source_schema;
+    struct ArrowSchema schema; /* of rows: the source's, or what the last step returns */
+    bool goes_on;              /* from the stored checkpoint, which is DATA_CHECKPOINT */
+    bool source_failed;        /* with steps: it was not one of them. The reader's */
     struct qn_batch_queue queue;
     bool queue_made;
     struct qn_feed feed;
@@ -37,6 +40,12 @@ enum qn_status qn_run_prepare(struct qn_run *run, struct qn_error *err) QN_MUST_
 /* Run the source's statement with :checkpoint bound. */
 enum qn_status qn_run_statement(struct qn_run *run, const struct qn_query_options *options,
                                 struct ArrowArrayStream *out, struct qn_error *err) QN_MUST_CHECK;
+
+/* process.c: the statements keep the rules of the language; the first one's input is what the source returns; executions are
+ * begun over run->rows, which become the last one's. */
+enum qn_status qn_run_check_processes(struct qn_run *run, struct qn_error *err) QN_MUST_CHECK;
+enum qn_status qn_run_check_input(const struct qn_run *run, struct qn_error *err) QN_MUST_CHECK;
+enum qn_status qn_run_start_processes(struct qn_run *run, struct qn_error *err) QN_MUST_CHECK;
 
 /* sqlite_source.c */
 bool qn_task_is_sqlite(const struct qn_config *config);

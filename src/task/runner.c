@@ -78,7 +78,9 @@ static enum qn_status read_rows(struct qn_run *run, struct qn_error *err)
         enum qn_status status = qn_stream_next(&run->rows, &batch, err);
         run->reading_nanos += qn_clock_nanos() - began;
         if (status != QN_OK) {
-            qn_error_prefix(err, "source \"%s\"", run->task->source.connection);
+            if (run->task->n_processes == 0 || run->source_failed) {
+                qn_error_prefix(err, "source \"%s\"", run->task->source.connection);
+            }
             return status;
         }
         if (batch.release == NULL) {
@@ -89,13 +91,22 @@ static enum qn_status read_rows(struct qn_run *run, struct qn_error *err)
     return QN_OK;
 }
 
+/* While the reader waits for the source or for a statement, the writer may have given up. */
+static enum qn_status while_reading(void *context, struct qn_error *err)
+{
+    struct qn_run *run = context;
+    return qn_batch_queue_stopped(&run->queue) ? qn_error_set(err, QN_ERR_CANCELLED, "the run has ended") : QN_OK;
+}
+
 static void *reader_main(void *argument)
 {
     struct qn_run *run = argument;
     struct qn_error err = QN_ERROR_INIT;
+    qn_wait_hook_set(while_reading, run);
     if (read_rows(run, &err) == QN_OK) {
         err.status = QN_OK;
     }
+    qn_wait_hook_set(NULL, NULL);
     qn_stream_release(&run->rows); /* before the end is told: the source's locks are gone then */
     qn_batch_queue_finish(&run->queue, &err);
     return NULL;
@@ -305,6 +316,7 @@ static void finish_run(struct qn_run *run, enum qn_status status, struct qn_task
         qn_batch_queue_dispose(&run->queue);
     }
     qn_schema_release(&run->schema);
+    qn_schema_release(&run->source_schema);
     qn_checkpoint_row_dispose(&run->stored);
     qn_checkpoint_dispose(&run->start);
     qn_connection_free(run->source);

@@ -103,7 +103,7 @@ static bool is_bound_form(const struct qn_type *type, const char *stored)
 }
 
 /* The first row's value as it is stored. */
-static enum qn_status probe(struct qn_run *run, const char *column, char out[FORM_MAX], bool *found_out,
+static enum qn_status probe(struct qn_run *run, const char *column, int64_t at, char out[FORM_MAX], bool *found_out,
                             struct qn_error *err)
 {
     struct qn_type_override override = { .column = column, .type = "Utf8" };
@@ -113,16 +113,20 @@ static enum qn_status probe(struct qn_run *run, const char *column, char out[FOR
     options.n_types = 1;
     qn_auto_stream stream = { .release = NULL };
     QN_TRY(qn_run_statement(run, &options, &stream, err));
-    return first_text(&stream, run->feed.column, out, found_out, err);
+    return first_text(&stream, at, out, found_out, err);
 }
 
 enum qn_status qn_run_check_order(struct qn_run *run, bool *probed_out, struct qn_error *err)
 {
     *probed_out = false;
-    if (run->feed.column < 0 || !qn_task_is_sqlite(run->task->source.config)) {
+    if (run->feed.column < 0 || !run->task->source.uses_checkpoint || !qn_task_is_sqlite(run->task->source.config)) {
         return QN_OK;
     }
     const char *column = run->task->checkpoint.column;
+    int64_t at = qn_schema_find(&run->source_schema, column);
+    if (at < 0) {
+        return QN_OK; /* a statement makes it: what the query compares is not known */
+    }
     const struct qn_type *type = &run->feed.watch.last.type;
     if (type->id == QN_TYPE_DECIMAL128) {
         (void)qn_error_set(err, QN_ERR_UNSUPPORTED,
@@ -137,7 +141,7 @@ enum qn_status qn_run_check_order(struct qn_run *run, bool *probed_out, struct q
     qn_stream_release(&run->rows); /* one statement at a time on a connection */
     char stored[FORM_MAX] = "";
     bool found = false;
-    QN_TRY(probe(run, column, stored, &found, err));
+    QN_TRY(probe(run, column, at, stored, &found, err));
     *probed_out = true;
     if (!found || is_bound_form(type, stored)) {
         return QN_OK;

@@ -1,0 +1,42 @@
+/*
+ * plan_private.h: what the files that read plans share: the rules of a table's keys, and messages that name a key's path.
+ * Not for other folders.
+ */
+#ifndef QN_TASK_PLAN_PRIVATE_H
+#define QN_TASK_PLAN_PRIVATE_H
+
+#include "task/plan.h"
+
+#include <jansson.h>
+
+#define QN__PATH_SIZE 200
+
+enum qn__value_types {
+    QN__AS_TEXT = 1,
+    QN__AS_INTEGER = 2,
+    QN__AS_FLOAT = 4,
+    QN__AS_BOOLEAN = 8,
+    QN__AS_TABLE = 16,
+    QN__AS_ARRAY = 32
+};
+
+struct qn__key_rule {
+    const char *name;  /* NULL: the end of the rules */
+    int types;         /* 0: the key is a part of the format that this version does not run */
+    const char *later; /* what that part is */
+};
+
+/* Which keys a table has, and of which types. */
+enum qn_status qn__plan_check_shape(json_t *table, const char *prefix, const struct qn__key_rule *rules,
+                                    struct qn_error *err) QN_MUST_CHECK;
+
+/* What a value is called in a TOML file: "a table". */
+const char *qn__plan_toml_name(json_t *value);
+
+/* plan_process.c: the array at "process" as task->processes; what the steps say of each other agrees. */
+enum qn_status qn__plan_read_processes(json_t *root, struct qn_task *task, struct qn_error *err) QN_MUST_CHECK;
+
+/* checkpoint.column and sink.key are in what the last step returns. */
+enum qn_status qn__plan_check_output(const struct qn_task *task, struct qn_error *err) QN_MUST_CHECK;
+
+#endif
