@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from qanat import _native
+from qanat import _native, _task_process
 from qanat.errors import ConfigurationError, QanatError
 
 __all__ = ["Progress", "Task", "TaskResult"]
@@ -67,15 +67,19 @@ class Task:
     """A checked task. `Task.load(path)` reads a task file; nothing is opened before `run()`."""
 
     def __init__(self, plan: Mapping[str, Any]) -> None:
-        """Make a task of a plan: a dict with the tables and keys of a task file."""
+        """Make a task of a plan: a dict with the tables and keys of a task file. Files are taken from where you are."""
         self.path: Path | None = None
-        self._native = _native.Task(_to_json(plan))
+        if not isinstance(plan, Mapping):
+            raise ConfigurationError(f"a plan is a dict, not a {type(plan).__name__}")
+        self._has_statements = bool(plan.get("process"))
+        self._native = _native.Task(_to_json(_task_process.complete(plan, Path())))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], overrides: Mapping[str, Any] | None = None) -> Task:
         """Read a task file. `overrides` sets keys by their path: `{"sink.mode": "upsert"}`.
 
-        Relative paths of SQLite databases and of `include` are taken from the folder of the file that names them.
+        Relative paths of SQLite databases, of statements, of schemas and of `include` are taken from the folder of the
+        file that names them.
         Raises ConfigurationError naming the file, the key and, where it can be found, the line.
         """
         file = Path(path)
@@ -87,7 +91,7 @@ class Task:
             _anchor(plan, file.parent)
             for key, value in (overrides or {}).items():
                 _override(plan, key, value)
-            task = cls(plan)
+            task = cls(_task_process.complete(plan, file.parent))
         except QanatError as error:
             raise _placed(error, file, text, overrides or {}) from None
         task.path = file
@@ -121,6 +125,10 @@ class Task:
             def report(stage: str, rows: int, size: int, seconds: float) -> None:
                 listener(Progress(stage, rows, size, seconds))
 
+        if self._has_statements:
+            from qanat import _settings
+
+            _settings.apply()
         self._native.run(full=full, progress=report)
         result = self.last
         assert result is not None
@@ -161,6 +169,7 @@ def _parse(text: str) -> dict[str, Any]:
 
 
 _VARIABLE = re.compile(r"\$\{([^}]*)\}")
+_STATEMENT = re.compile(r"process\[\d+\]\.statement\Z")
 _VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
 
@@ -177,14 +186,18 @@ def _expanded(text: str, path: str) -> str:
 
 
 def _expand(table: dict[str, Any], prefix: str = "", depth: int = 0) -> None:
-    """Replace ${NAME} in every text but the query, whose text is SQL."""
+    """Replace ${NAME} in every text but the query, whose text is SQL, and statements, whose text is Python."""
     if depth > _MAX_DEPTH:
         raise ConfigurationError(f"{prefix} is nested too deeply")
     for key, value in table.items():
         path = f"{prefix}.{key}" if prefix else key
         if isinstance(value, dict):
             _expand(value, path, depth + 1)
-        elif isinstance(value, str) and path != "source.query":
+        elif path == "process" and isinstance(value, list):
+            for i, step in enumerate(value):
+                if isinstance(step, dict):
+                    _expand(step, f"process[{i}]", depth + 1)
+        elif isinstance(value, str) and path != "source.query" and not _STATEMENT.match(path):
             table[key] = _expanded(value, path)
 
 
@@ -239,11 +252,21 @@ def _path_of(uri: str) -> str | None:
     return path if isinstance(path, str) else None
 
 
+_STEP = re.compile(r"process\[(\d+)\]\Z")
+
+
 def _override(plan: dict[str, Any], key: str, value: Any) -> None:
     parts = key.split(".")
     if not all(parts):
         raise ConfigurationError(f"{key!r} is no key path: write table.key")
     table = plan
+    step = _STEP.match(parts[0])
+    if step:
+        steps = plan.get("process")
+        number = int(step.group(1))
+        if not isinstance(steps, list) or number >= len(steps) or not isinstance(steps[number], dict) or not parts[1:]:
+            raise ConfigurationError(f"{key} cannot be set: there is no {parts[0]} with keys")
+        table, parts = steps[number], parts[1:]
     for depth, part in enumerate(parts[:-1]):
         table = table.setdefault(part, {})
         if not isinstance(table, dict):
@@ -314,17 +337,21 @@ def _to_json(plan: Mapping[str, Any]) -> str:
 # ---- where an error is -----------------------------------------------------------------------------------------------
 
 _TOML_LINE = re.compile(r"\(at line (\d+), column \d+\)")
-_KEY_PATH = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*(?:\.[A-Za-z0-9_-]+)*")
-_HEADER = re.compile(r"\s*\[\[?\s*([^\]]+?)\s*\]\]?\s*(?:#.*)?$")
+_KEY_PATH = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*(?:\[\d+\])?(?:\.[A-Za-z0-9_-]+)*")
+_HEADER = re.compile(r"\s*\[(\[?)\s*([^\]]+?)\s*\]\]?\s*(?:#.*)?$")
 
 
 def _headers(lines: list[str]) -> Iterator[tuple[int, str, str]]:
     """Line number, table and text of every line; lines inside multi-line strings may be misread: for messages only."""
     table = ""
+    count: dict[str, int] = {}
     for number, line in enumerate(lines, 1):
         header = _HEADER.match(line)
         if header:
-            table = header.group(1).replace('"', "").replace("'", "")
+            table = header.group(2).replace('"', "").replace("'", "")
+            if header.group(1):
+                count[table] = count.get(table, -1) + 1
+                table = f"{table}[{count[table]}]"
         yield number, table, line
 
 

@@ -71,7 +71,7 @@ static const struct {
 };
 
 /* What a value is called in a TOML file. */
-const char *qn__plan_toml_name(json_t *value)
+const char *qn__task_toml_name(json_t *value)
 {
     switch (json_typeof(value)) {
     case JSON_OBJECT:
@@ -216,7 +216,7 @@ static enum qn_status refuse_unknown(const char *prefix, const char *key, const 
     return status;
 }
 
-enum qn_status qn__plan_check_shape(json_t *table, const char *prefix, const struct qn__key_rule *rules,
+enum qn_status qn__task_check_shape(json_t *table, const char *prefix, const struct qn__key_rule *rules,
                                     struct qn_error *err)
 {
     const char *key;
@@ -238,7 +238,7 @@ enum qn_status qn__plan_check_shape(json_t *table, const char *prefix, const str
         if ((toml_type(value) & rule->types) == 0) {
             char allowed[96];
             allowed_types(rule->types, allowed, sizeof allowed);
-            return qn_error_set(err, QN_ERR_CONFIG, "%s is %s; it must be %s", path, qn__plan_toml_name(value),
+            return qn_error_set(err, QN_ERR_CONFIG, "%s is %s; it must be %s", path, qn__task_toml_name(value),
                                 allowed);
         }
     }
@@ -329,7 +329,7 @@ static enum qn_status option_text(const char *path, json_t *value, char number[6
         return QN_OK;
     default:
         return qn_error_set(err, QN_ERR_CONFIG, "%s is %s; it must be a string, an integer, a float or a boolean", path,
-                            qn__plan_toml_name(value));
+                            qn__task_toml_name(value));
     }
 }
 
@@ -339,7 +339,7 @@ static enum qn_status starter(json_t *table, const char *path, const char *key, 
     json_t *value = json_object_get(table, key);
     if (value != NULL && !json_is_string(value)) {
         return qn_error_set(err, QN_ERR_CONFIG, "%s.%s is %s; it must be a string", path, key,
-                            qn__plan_toml_name(value));
+                            qn__task_toml_name(value));
     }
     *out = json_string_value(value);
     return QN_OK;
@@ -422,7 +422,7 @@ static enum qn_status read_connection(json_t *table, const char *name, struct qn
     char path[PATH_SIZE];
     join_path(path, "connections", name);
     if (!json_is_object(table)) {
-        return qn_error_set(err, QN_ERR_CONFIG, "%s is %s; it must be a table", path, qn__plan_toml_name(table));
+        return qn_error_set(err, QN_ERR_CONFIG, "%s is %s; it must be a table", path, qn__task_toml_name(table));
     }
     struct qn_config *config = NULL;
     QN_TRY(start_config(table, path, &config, err));
@@ -519,7 +519,7 @@ static enum qn_status read_types(json_t *types, struct qn_task_source *source, s
     {
         if (!json_is_string(value)) {
             return qn_error_set(err, QN_ERR_CONFIG, "source.types.%s is %s; it must be a string", column,
-                                qn__plan_toml_name(value));
+                                qn__task_toml_name(value));
         }
         struct qn_type type;
         enum qn_status status = qn_type_from_text(json_string_value(value), &type, err);
@@ -612,7 +612,7 @@ static enum qn_status read_key(json_t *value, struct qn_task_sink *sink, struct 
         json_t *item = json_is_array(value) ? json_array_get(value, i) : value;
         if (!json_is_string(item) || json_string_length(item) == 0) {
             return qn_error_set(err, QN_ERR_CONFIG, "sink.key[%zu] is %s; it must be the name of a column", i,
-                                json_is_string(item) ? "empty" : qn__plan_toml_name(item));
+                                json_is_string(item) ? "empty" : qn__task_toml_name(item));
         }
         for (size_t j = 0; j < i; j++) {
             if (strcmp(sink->key[j], json_string_value(item)) == 0) {
@@ -774,18 +774,18 @@ static enum qn_status check_whole(struct qn_task *task, bool has_processes, stru
 static enum qn_status read_plan(json_t *root, struct qn_task *task, struct qn_error *err)
 {
     if (!json_is_object(root)) {
-        return qn_error_set(err, QN_ERR_CONFIG, "a plan is a table, not %s", qn__plan_toml_name(root));
+        return qn_error_set(err, QN_ERR_CONFIG, "a plan is a table, not %s", qn__task_toml_name(root));
     }
     if (json_object_get(root, "include") != NULL) {
         (void)qn_error_set(err, QN_ERR_CONFIG, "include: a plan has its connections in itself");
         qn_error_hint(err, "who reads the task file puts the included tables under \"connections\"");
         return QN_ERR_CONFIG;
     }
-    QN_TRY(qn__plan_check_shape(root, "", top_rules, err));
+    QN_TRY(qn__task_check_shape(root, "", top_rules, err));
     for (size_t i = 0; i < sizeof table_rules / sizeof *table_rules; i++) {
         json_t *table = json_object_get(root, table_rules[i].path);
         if (table != NULL) {
-            QN_TRY(qn__plan_check_shape(table, table_rules[i].path, table_rules[i].rules, err));
+            QN_TRY(qn__task_check_shape(table, table_rules[i].path, table_rules[i].rules, err));
         }
     }
     QN_TRY(check_connections(json_object_get(root, "connections"), err));
@@ -794,8 +794,8 @@ static enum qn_status read_plan(json_t *root, struct qn_task *task, struct qn_er
     QN_TRY(read_sink(root, &task->sink, err));
     QN_TRY(read_checkpoint(root, task, err));
     QN_TRY(check_whole(task, json_array_size(json_object_get(root, "process")) > 0, err));
-    QN_TRY(qn__plan_read_processes(root, task, err));
-    return qn__plan_check_output(task, err);
+    QN_TRY(qn__task_read_processes(root, task, err));
+    return qn__task_check_output(task, err);
 }
 
 enum qn_status qn_task_new(const char *json, size_t size, struct qn_task **out, struct qn_error *err)

@@ -27,16 +27,16 @@ struct qn__key_rule {
 };
 
 /* Which keys a table has, and of which types. */
-enum qn_status qn__plan_check_shape(json_t *table, const char *prefix, const struct qn__key_rule *rules,
+enum qn_status qn__task_check_shape(json_t *table, const char *prefix, const struct qn__key_rule *rules,
                                     struct qn_error *err) QN_MUST_CHECK;
 
 /* What a value is called in a TOML file: "a table". */
-const char *qn__plan_toml_name(json_t *value);
+const char *qn__task_toml_name(json_t *value);
 
 /* plan_process.c: the array at "process" as task->processes; what the steps say of each other agrees. */
-enum qn_status qn__plan_read_processes(json_t *root, struct qn_task *task, struct qn_error *err) QN_MUST_CHECK;
+enum qn_status qn__task_read_processes(json_t *root, struct qn_task *task, struct qn_error *err) QN_MUST_CHECK;
 
 /* checkpoint.column and sink.key are in what the last step returns. */
-enum qn_status qn__plan_check_output(const struct qn_task *task, struct qn_error *err) QN_MUST_CHECK;
+enum qn_status qn__task_check_output(const struct qn_task *task, struct qn_error *err) QN_MUST_CHECK;
 
 #endif

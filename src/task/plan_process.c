@@ -35,13 +35,13 @@ static const struct qn__key_rule process_rules[] = {
 static enum qn_status read_process(json_t *entry, const char *path, struct qn_task_process *out, struct qn_error *err)
 {
     if (!json_is_object(entry)) {
-        return qn_error_set(err, QN_ERR_CONFIG, "%s is %s; it must be a table", path, qn__plan_toml_name(entry));
+        return qn_error_set(err, QN_ERR_CONFIG, "%s is %s; it must be a table", path, qn__task_toml_name(entry));
     }
     if (json_object_get(entry, "checkpoint") != NULL) {
         return qn_error_set(err, QN_ERR_CONFIG,
                             "%s.checkpoint: a task has one checkpoint, which is set in [checkpoint]", path);
     }
-    QN_TRY(qn__plan_check_shape(entry, path, process_rules, err));
+    QN_TRY(qn__task_check_shape(entry, path, process_rules, err));
     char *text = json_dumps(entry, JSON_COMPACT);
     if (text == NULL) {
         return qn__no_memory(err);
@@ -74,7 +74,7 @@ static enum qn_status check_steps(const struct qn_task *task, struct qn_error *e
     return QN_OK;
 }
 
-enum qn_status qn__plan_read_processes(json_t *root, struct qn_task *task, struct qn_error *err)
+enum qn_status qn__task_read_processes(json_t *root, struct qn_task *task, struct qn_error *err)
 {
     json_t *list = json_object_get(root, "process");
     size_t n = json_array_size(list);
@@ -113,7 +113,7 @@ static enum qn_status check_column(const struct ArrowSchema *output, const char 
     return QN_ERR_CONFIG;
 }
 
-enum qn_status qn__plan_check_output(const struct qn_task *task, struct qn_error *err)
+enum qn_status qn__task_check_output(const struct qn_task *task, struct qn_error *err)
 {
     if (task->n_processes == 0) {
         return QN_OK;
