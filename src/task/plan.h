@@ -14,7 +14,7 @@
 #include <qanat/processor.h>
 #include <qanat/task.h>
 
-#define QN_TASK_PLAN_MAX       (1 << 20) /* bytes of a plan */
+#define QN_TASK_PLAN_MAX       (16 << 20) /* bytes of a plan, statements included */
 #define QN_TASK_NAME_MAX       200       /* bytes of a task's name */
 #define QN_TASK_MAX_COLUMNS    1600      /* of sink.key and source.types */
 #define QN_TASK_MAX_BATCH_ROWS 1000000

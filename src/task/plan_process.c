@@ -47,9 +47,11 @@ static enum qn_status read_process(json_t *entry, const char *path, struct qn_ta
         return qn__no_memory(err);
     }
     enum qn_status status = qn_processor_new(text, strlen(text), &out->processor, err);
-    free(text); /* jansson's */
-    if (status == QN_ERR_CONFIG) {
-        qn_error_prefix(err, "%s", path);
+    free(text);                                   /* jansson's */
+    if (status == QN_ERR_CONFIG && err != NULL) { /* its message begins with the key */
+        struct qn_error problem = *err;
+        (void)qn_error_set(err, status, "%s.%s", path, problem.message);
+        qn_error_hint(err, "%s", problem.hint);
     }
     if (status == QN_OK) {
         out->name = out->processor->name;

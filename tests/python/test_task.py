@@ -155,7 +155,11 @@ ERRORS = [
     ("initial = 0", "initial = nan", r"move.toml:23: checkpoint.initial is nan"),
     ("initial = 0", "initial = 99999999999999999999", r"move.toml:23: checkpoint.initial does not fit into 64 bits"),
     ("[task]", "[tusk]", r"move.toml:9: tusk is not known here; did you mean task\?"),
-    ("[checkpoint]", '[[process]]\nstatement = "x.py"\n[checkpoint]', r"move.toml:21: process: this version does not"),
+    (
+        "[checkpoint]",
+        '[[process]]\nstatement = "x.py"\n[checkpoint]',
+        r"move.toml:22: process\[0\].statement: there is no",
+    ),
     ('connection = "ops"', 'connection = "opps"', r'move.toml:13: source.connection is "opps", but there is no'),
     ('path = "ops.db"', 'path = "a\\u0000b"', r"move.toml:3: connections.ops.path has a NUL"),
 ]

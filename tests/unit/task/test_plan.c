@@ -110,8 +110,13 @@ static const struct refusal refusals[] = {
       "source.connector: this version does not run connectors as a source yet" },
     { "source.bundle", "\"b\"", QN_ERR_UNSUPPORTED,
       "source.bundle: this version does not run bundles as a source yet" },
-    { "process", "[{\"statement\": \"x.py\"}]", QN_ERR_UNSUPPORTED,
-      "process: this version does not run statements ([[process]]) yet" },
+    { "process", "{\"statement\": \"x.py\"}", QN_ERR_CONFIG, "process is a table; it must be an array" },
+    { "process", "[1]", QN_ERR_CONFIG, "process[0] is an integer; it must be a table" },
+    { "process", "[{\"statement\": \"return []\"}]", QN_ERR_CONFIG, "process[0].output is missing..." },
+    { "process", "[{\"statment\": \"return []\"}]", QN_ERR_CONFIG,
+      "process[0].statment is not known here; did you mean process[0].statement?" },
+    { "process", "[{\"mode\": 3}]", QN_ERR_CONFIG, "process[0].mode is an integer; it must be a string" },
+    { "process", "[{\"checkpoint\": \"id\"}]", QN_ERR_CONFIG, "process[0].checkpoint: a task has one checkpoint..." },
     { "schedule", "{\"every\": \"10m\"}", QN_ERR_UNSUPPORTED,
       "schedule: this version does not run schedules ([schedule]) yet" },
     { "checkpoint.overlap", "\"10m\"", QN_ERR_UNSUPPORTED,
@@ -152,11 +157,10 @@ static const struct refusal refusals[] = {
     { "include", "\"database.toml\"", QN_ERR_CONFIG, "include: a plan has its connections in itself" },
 };
 
-static void plan__refusals_name_the_key(void **state)
+static void expect_refusals(const struct refusal *list, size_t n)
 {
-    (void)state;
-    for (size_t i = 0; i < sizeof refusals / sizeof *refusals; i++) {
-        const struct refusal *refusal = &refusals[i];
+    for (size_t i = 0; i < n; i++) {
+        const struct refusal *refusal = &list[i];
         char *json = changed(refusal->path, refusal->value);
         struct qn_error err = QN_ERROR_INIT;
         struct qn_task *task = NULL;
@@ -173,6 +177,75 @@ static void plan__refusals_name_the_key(void **state)
         }
         assert_null(task);
     }
+}
+
+static void plan__refusals_name_the_key(void **state)
+{
+    (void)state;
+    expect_refusals(refusals, sizeof refusals / sizeof *refusals);
+}
+
+#define RUNTIME                                                                                                        \
+    "\"runtime\": {\"python\": \"/python\", \"worker\": \"/worker\", \"extension\": \"/e.so\", \"launcher\": \"/l\"}"
+#define STEP(input, output)                                                                                            \
+    "{\"statement\": \"return INPUT_DATA\", \"name\": \"step.py\", " input "\"output\": [" output "], " RUNTIME "}"
+#define FIELD(name, type) "{\"name\": \"" name "\", \"type\": \"" type "\"}"
+
+static const struct refusal step_refusals[] = {
+    { "process", "[" STEP("\"mode\": \"all\", ", FIELD("id", "Int64")) "]", QN_ERR_CONFIG,
+      "process[0].mode is \"all\"..." },
+    { "process", "[" STEP("", FIELD("id", "Int65")) "]", QN_ERR_CONFIG,
+      "process[0].output[0].type: type \"Int65\"..." },
+    { "process", "[" STEP("", FIELD("ident", "Int64")) "]", QN_ERR_CONFIG,
+      "sink.key: the column \"id\" is not in process[0].output" },
+    { "process", "[" STEP("", FIELD("id", "Boolean")) "]", QN_ERR_UNSUPPORTED,
+      "checkpoint.column \"id\" is of type Boolean..." },
+    { "process", "[" STEP("", FIELD("id", "Int64")) ", " STEP("", FIELD("x", "Int64")) "]", QN_ERR_CONFIG,
+      "sink.key: the column \"id\" is not in process[1].output" },
+    { "process",
+      "[" STEP("", FIELD("id", "Int64")) ", " STEP("\"input\": [" FIELD("id", "Utf8") "], ", FIELD("id", "Int64")) "]",
+      QN_ERR_CONFIG,
+      "process[1].input is not what process[0] returns: input: field \"id\": expected Utf8, found Int64" },
+    { "process",
+      "[" STEP("", FIELD("id", "Int64")) ", " STEP("\"input\": [" FIELD("id", "Int64") ", " FIELD("x", "Utf8") "], ",
+                                                   FIELD("id", "Int64")) "]",
+      QN_ERR_CONFIG,
+      "process[1].input is not what process[0] returns: input: field \"x\": expected Utf8, found no such field" },
+    { "process",
+      "[" STEP("", FIELD("id", "Int64") ", " FIELD("x", "Utf8")) ", " STEP("\"input\": [" FIELD("id", "Int64") "], ",
+                                                                           FIELD("id", "Int64")) "]",
+      QN_ERR_CONFIG, "process[1].input is not what process[0] returns: input: field \"x\" is not in the input schema" },
+};
+
+/* trace: P16 */
+static void plan__steps_have_to_fit_together(void **state)
+{
+    (void)state;
+    expect_refusals(step_refusals, sizeof step_refusals / sizeof *step_refusals);
+    char *json = changed("process", "[" STEP("", FIELD("id", "Int64!") ", " FIELD("x", "List<Utf8>")) ", " STEP(
+                                        "\"input\": [" FIELD("x", "List<Utf8>") ", " FIELD("id", "Int64") "], ",
+                                        FIELD("id", "Int64")) "]");
+    struct qn_task *task = make(json);
+    free(json);
+    assert_int_equal(task->n_processes, 2);
+    assert_string_equal(task->processes[1].name, "step.py");
+    qn_task_free(task);
+}
+
+/* trace: P15. With statements the source may leave it to them what is new. */
+static void plan__statements_may_take_the_place_of_the_placeholder(void **state)
+{
+    (void)state;
+    static const char json[] =
+        "{\"connections\": {\"a\": {\"uri\": \"sqlite:///a.db\"}}, \"task\": {\"name\": \"t\"},"
+        "\"source\": {\"connection\": \"a\", \"query\": \"select * from t\"},"
+        "\"process\": [" STEP("", FIELD("id", "Int64")) "],"
+                                                        "\"sink\": {\"connection\": \"a\", \"table\": \"u\"},"
+                                                        "\"checkpoint\": {\"column\": \"id\"}}";
+    struct qn_task *task = make(json);
+    assert_false(task->source.uses_checkpoint);
+    assert_int_equal(task->checkpoint.initial.kind, QN_CHECKPOINT_NONE);
+    qn_task_free(task);
 }
 
 static void plan__modes_that_empty_the_table_have_no_checkpoint(void **state)
@@ -241,6 +314,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(plan__is_taken_over_whole),
         cmocka_unit_test(plan__refusals_name_the_key),
+        cmocka_unit_test(plan__steps_have_to_fit_together),
+        cmocka_unit_test(plan__statements_may_take_the_place_of_the_placeholder),
         cmocka_unit_test(plan__modes_that_empty_the_table_have_no_checkpoint),
         cmocka_unit_test(plan__refuses_a_table_copied_onto_itself),
         cmocka_unit_test(plan__refuses_what_is_no_json),
