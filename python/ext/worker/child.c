@@ -315,7 +315,11 @@ PyDoc_STRVAR(put_doc, "put(returned, /)\n--\n\nPut out what a call returned: a l
 
 static PyObject *put(PyObject *self, PyObject *returned)
 {
-    if (drive_put(&((struct child *)self)->drive, returned) < 0) {
+    struct drive *drive = &((struct child *)self)->drive;
+    uint64_t begun = worker_nanos();
+    int result = drive_put(drive, returned);
+    drive->write_nanos += worker_nanos() - begun;
+    if (result < 0) {
         return NULL;
     }
     Py_RETURN_NONE;

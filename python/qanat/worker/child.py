@@ -39,6 +39,7 @@ def main(run: Any) -> None:
     """Does not return."""
     loop, kept = new_loop()
     network.install(run.names_fd)
+    execute.warm_up()
     run.lock_down(kept)
     sys.stdin = None
     todo = run.start()

@@ -82,16 +82,26 @@ class Run:
         raise AssertionError("done ends the process")
 
 
+WARM_UP = 'try:\n    x = [f"{y}" for y in INPUT_DATA if y != 1.5]\nexcept ValueError:\n    log.info("x")\nreturn []\n'
+
+
 def prepare() -> None:
-    """In the zygote: run through the compiler once, so that what it builds lazily is there in every child."""
-    name = "warm-up"
-    text = 'try:\n    x = [f"{y}" for y in INPUT_DATA]\nexcept ValueError:\n    pass\nreturn []\n'
-    compiled = statement.compile_statement(text, name, frozenset(), True)
-    compiled.function(statement.make_namespace(compiled, lambda *_: None))
+    """In the zygote: use everything once, so that what is built lazily is there in every child."""
+    compiled = warm_up()
     try:
         raise ValueError("warm-up")
     except ValueError as failure:
         statement.format_failure(failure, compiled)
+
+
+def warm_up() -> Statement:
+    """Compile and call a statement. In a child, before it is ready: the pages that this writes to are copied then, not
+    while somebody waits."""
+    compiled = statement.compile_statement(WARM_UP, "warm-up", frozenset(), True)
+    function = compiled.function(statement.make_namespace(compiled, lambda *_: None))
+    with contextlib.suppress(StopIteration):
+        function([{}], None).send(None)
+    return compiled
 
 
 def execute(child: Any, loop: asyncio.AbstractEventLoop, todo: dict[str, Any]) -> NoReturn:
