@@ -21,7 +21,7 @@
 
 #include <stdint.h>
 
-#define QN_BROKER_MAX_PENDING     64 /* dials of blocking sockets at once; further notifications wait in the kernel */
+#define QN_BROKER_MAX_PENDING     16 /* dials of blocking sockets at once; further notifications wait in the kernel */
 #define QN_BROKER_MAX_CONNECTIONS 10000 /* of one run */
 #define QN_BROKER_MAX_NAMES       10000 /* questions of one run */
 #define QN_BROKER_MAX_ADDRESSES   1024  /* of the answers remembered; the oldest is forgotten */

@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import http.server
 import json
+import shutil
 import socket
+import ssl
+import subprocess
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -213,6 +217,18 @@ def test_a_closed_port_is_told_as_such(tier: str) -> None:
     assert "Connection refused" in result.message
 
 
+def test_a_connection_that_hangs_ends_at_the_deadline(tier: str) -> None:
+    with socket.socket() as full, socket.socket() as one, socket.socket() as two:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        for crowd in (one, two):  # the kernel drops what comes after
+            crowd.setblocking(False)
+            crowd.connect_ex(full.getsockname())
+        port = full.getsockname()[1]
+        result = run(get(f"http://127.0.0.1:{port}/"), [f"127.0.0.1:{port}"], timeout=0.3)
+    assert result.status == "timed_out", result.message
+
+
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
@@ -327,6 +343,34 @@ def test_the_c_library_resolves_nothing(tier: str, monkeypatch: pytest.MonkeyPat
         "import _socket\ntry:\n    v = str(_socket.getaddrinfo('localhost', 80))\nexcept OSError:\n    v = 'no'\n"
     )
     assert value(run(statement + "return [{'v': v}]", "public")) == "no"
+
+
+def test_tls_is_the_statements_own(tmp_path: Path) -> None:
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("openssl, which makes the certificate, is not installed")
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    made = [openssl, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-days", "2"]
+    files = ["-keyout", str(key), "-out", str(certificate)]
+    subprocess.run([*made, *names, *files], check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        port = server.server_address[1]
+        statement = (
+            "import ssl, urllib.request\n"
+            f"context = ssl.create_default_context(cadata={certificate.read_text()!r})\n"
+            f"answer = urllib.request.urlopen('https://localhost:{port}/tls', context=context)\n"
+            "return [{'v': answer.read().decode()}]"
+        )
+        result = run(statement, [f"localhost:{port}"], allow=["ssl", "urllib.request"])
+        server.shutdown()
+        thread.join()
+    assert value(result) == "hello /tls"
 
 
 # ---- the libraries of the standard runtime ---------------------------------------------------------------------------

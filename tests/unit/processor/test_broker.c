@@ -4,6 +4,8 @@
  */
 #include "broker_fixture.h"
 
+#include <net/if.h>
+
 static int open_fds; /* before the test */
 
 static int before(void **state)
@@ -400,7 +402,7 @@ static void connect_many_and_die(const struct world *world)
 {
     uint16_t port = world->full;
     pthread_t thread;
-    for (int i = 0; i < 20; i++) {
+    for (int i = 0; i < QN_BROKER_MAX_PENDING - 1; i++) {
         CHECK(pthread_create(&thread, NULL, connect_and_wait_in_thread, &port) == 0);
     }
     struct sockaddr_in address = loopback(world->open);
@@ -728,6 +730,69 @@ static void broker__a_run_that_reads_no_answers_loses_them(void **state)
     run_close(&run);
 }
 
+/* ---- this machine ---- */
+
+#define OWN_ADDRESS "8.8.4.4"
+
+/* In a process of its own: a network with nothing but loopback, which has a second, public address. */
+static bool make_network(void)
+{
+    if (unshare(CLONE_NEWUSER | CLONE_NEWNET) != 0) {
+        return false;
+    }
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    struct sockaddr_in address = { .sin_family = AF_INET };
+    struct ifreq request = { .ifr_name = "lo" };
+    request.ifr_flags = IFF_UP | IFF_RUNNING | IFF_LOOPBACK;
+    bool made = ioctl(fd, SIOCSIFFLAGS, &request) == 0;
+    (void)snprintf(request.ifr_name, sizeof request.ifr_name, "lo:1");
+    (void)inet_pton(AF_INET, OWN_ADDRESS, &address.sin_addr);
+    memcpy(&request.ifr_addr, &address, sizeof address);
+    made = made && ioctl(fd, SIOCSIFADDR, &request) == 0;
+    (void)inet_pton(AF_INET, "255.255.255.255", &address.sin_addr);
+    memcpy(&request.ifr_netmask, &address, sizeof address);
+    made = made && ioctl(fd, SIOCSIFNETMASK, &request) == 0;
+    (void)close(fd);
+    return made;
+}
+
+static void connect_to_own_address(const struct world *world)
+{
+    CHECK(try_text(OWN_ADDRESS, world->open) == EACCES);
+    CHECK(try_text("8.8.8.8", 53) == ENETUNREACH); /* which was dialled, but there is nothing outside */
+    CHECK(try_text("2606:4700:4700::1111", 443) == ENETUNREACH);
+}
+
+/* A public address of an interface leads to the services of this machine: "public" does not mean those. */
+static void broker__public_is_not_the_machines_own_public_address(void **state)
+{
+    (void)state;
+    pid_t pid = fork();
+    if (pid == 0) {
+        struct run run;
+        if (!make_network()) {
+            _exit(77);
+        }
+        run_open(&run);
+        run.readable = true;
+        run_fork(&run, QN_NETWORK_PUBLIC, NULL, 0, connect_to_own_address);
+        run_join(&run);
+        run_expect_end(&run, 0);
+        char expected[128];
+        (void)snprintf(expected, sizeof expected,
+                       "connection to " OWN_ADDRESS ":%u is not allowed: an address of this machine\n",
+                       (unsigned)run.world.open);
+        _exit(strcmp(qn_buffer_text(&run.logs), expected) == 0 ? 0 : 1);
+    }
+    int status = 0;
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 77) {
+        print_message("skipped: this machine gives no network namespaces\n");
+        skip();
+    }
+    assert_int_equal(status, 0);
+}
+
 /* ---- who may ---- */
 
 static void end_at_once(const struct world *world)
@@ -785,6 +850,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(broker__a_name_that_takes_too_long_is_given_up, before, after),
         cmocka_unit_test_setup_teardown(broker__a_broken_question_ends_the_names_and_nothing_else, before, after),
         cmocka_unit_test_setup_teardown(broker__a_run_that_reads_no_answers_loses_them, before, after),
+        cmocka_unit_test_setup_teardown(broker__public_is_not_the_machines_own_public_address, before, after),
         cmocka_unit_test_setup_teardown(broker__where_the_kernel_denies_access_there_is_no_network, before, after),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
