@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/membarrier.h>
 #include <linux/tcp.h>
 #include <netinet/in.h>
 #include <sched.h>
@@ -48,8 +49,8 @@ static const int ALLOWED[] = {
     C(stat), C(lstat), C(fstat), C(newfstatat), C(statx), C(access), C(faccessat), C(faccessat2), C(getdents64),
     C(readlink), C(readlinkat), C(getcwd),
     /* memory and threads */
-    C(brk), C(munmap), C(futex), C(set_robust_list), C(rseq), C(membarrier), C(sched_yield), C(sched_getaffinity),
-    C(getcpu), C(gettid), C(exit), C(exit_group),
+    C(brk), C(munmap), C(futex), C(set_robust_list), C(rseq), C(sched_yield), C(sched_getaffinity), C(getcpu),
+    C(gettid), C(exit), C(exit_group),
     /* signals; kill and tgkill: see above */
     C(kill), C(tgkill), C(rt_sigaction), C(rt_sigprocmask), C(rt_sigreturn), C(rt_sigpending), C(rt_sigtimedwait),
     C(rt_sigsuspend), C(sigaltstack), C(pause), C(restart_syscall),
@@ -65,6 +66,9 @@ static const int ABSENT[] = { C(clone3), C(openat2), C(futex_waitv), C(io_uring_
 #define READING   (O_RDONLY | O_CLOEXEC | O_DIRECTORY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | LARGE_FILE)
 #define PLACEMENT (MAP_FIXED | MAP_FIXED_NOREPLACE | MAP_NORESERVE | MAP_POPULATE | MAP_NONBLOCK | MAP_DENYWRITE)
 #define MEMORY    (PLACEMENT | MAP_ANONYMOUS | MAP_STACK)
+#define OF_THIS_PROCESS                                                                                                \
+    (MEMBARRIER_CMD_PRIVATE_EXPEDITED | MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED |                                    \
+     MEMBARRIER_CMD_PRIVATE_EXPEDITED_SYNC_CORE | MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_SYNC_CORE)
 /* What pthread_create asks for, no more and no less: a thread of this process. */
 #define THREAD                                                                                                         \
     (CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM | CLONE_SETTLS |                 \
@@ -105,6 +109,7 @@ static const struct rule ALLOWED_IF[] = {
     { C(madvise), { { 2, ALL, MADV_DODUMP } } },
     /* threads, as many as the limit allows; and their names */
     { C(clone), { { 0, ALL, THREAD } } },
+    { C(membarrier), { { 0, ONLY(OF_THIS_PROCESS), 0 } } },
     { C(prctl), { { 0, ALL, PR_SET_NAME } } },
     { C(prctl), { { 0, ALL, PR_GET_NAME } } },
     /* its own limits, reading */

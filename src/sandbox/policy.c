@@ -38,12 +38,25 @@ static bool is_plain_path(const char *path, size_t size)
     return true;
 }
 
+/* Below these a folder would bring along what the root is not to have. */
+static bool is_of_the_kernel(const char *path)
+{
+    static const char *const FOLDERS[] = { "/proc", "/sys", "/dev" };
+    for (size_t i = 0; i < sizeof FOLDERS / sizeof *FOLDERS; i++) {
+        size_t length = strlen(FOLDERS[i]);
+        if (strncmp(path, FOLDERS[i], length) == 0 && (path[length] == '/' || path[length] == '\0')) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static bool is_item(int list, const char *item)
 {
     const char *equals = strchr(item, '=');
     switch (list) {
     case READABLE:
-        return is_plain_path(item, strlen(item));
+        return is_plain_path(item, strlen(item)) && !is_of_the_kernel(item);
     case LINK:
         return equals != NULL && equals[1] != '\0' && is_plain_path(item, (size_t)(equals - item));
     case ENV:

@@ -178,6 +178,8 @@ static const struct {
     { "option_no_delay", SYS_setsockopt, { -1, IPPROTO_TCP, TCP_NODELAY, SCRATCH, 4 } },
     { "sendto_no_address", SYS_sendto, { -1, 0, 0, MSG_NOSIGNAL, 0, 0 } },
     { "prlimit_read", SYS_prlimit64, { 0, RLIMIT_NPROC, 0, SCRATCH } },
+    { "barrier_everywhere", SYS_membarrier, { 1 << 1 /* MEMBARRIER_CMD_GLOBAL_EXPEDITED */, 0, 0 } },
+    { "barrier_here", SYS_membarrier, { 1 << 4 /* MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED */, 0, 0 } },
     { "getpid", SYS_getpid, { 0 } },
 };
 
