@@ -5,6 +5,8 @@
 #include "broker_fixture.h"
 
 #include <net/if.h>
+#include <sched.h>
+#include <stdatomic.h>
 
 static int open_fds; /* before the test */
 
@@ -335,16 +337,16 @@ static void broker__bad_pointers_and_lengths_are_errors_of_the_run(void **state)
 struct flip {
     struct sockaddr_in address;
     uint16_t ports[2];
-    volatile int stop;
+    atomic_bool stop;
 };
 
 static void *flip_port(void *context)
 {
     struct flip *flip = context;
-    volatile uint16_t *port = &flip->address.sin_port;
-    while (!flip->stop) {
-        *port = htons(flip->ports[0]);
-        *port = htons(flip->ports[1]);
+    uint16_t *port = &flip->address.sin_port;
+    while (!atomic_load_explicit(&flip->stop, memory_order_relaxed)) {
+        __atomic_store_n(port, htons(flip->ports[0]), __ATOMIC_RELAXED);
+        __atomic_store_n(port, htons(flip->ports[1]), __ATOMIC_RELAXED);
     }
     return NULL;
 }
@@ -370,7 +372,7 @@ static void connect_while_it_changes(const struct world *world)
         }
         (void)close(fd);
     }
-    flip.stop = 1;
+    atomic_store_explicit(&flip.stop, true, memory_order_relaxed);
     CHECK(pthread_join(thread, NULL) == 0);
     CHECK(allowed > 0 && allowed < FLIPS);
 }
@@ -795,6 +797,90 @@ static void broker__public_is_not_the_machines_own_public_address(void **state)
 
 /* ---- who may ---- */
 
+#define RUN_CHANNEL 3 /* of a run that is executed, not only forked */
+
+static void connect_once(const struct world *world)
+{
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    CHECK(connect_to(fd, world->open) == 0);
+    expect_hello(fd);
+}
+
+/* As an interpreter in the full tier is: its memory is of a user namespace that the engine's user owns, from its exec on. */
+static int be_run_of_namespaces(const char *port_text)
+{
+    struct run run = { .channel = { -1, RUN_CHANNEL }, .open_fd = -1, .secret_fd = -1, .full_fd = -1 };
+    run.world.open = (uint16_t)strtoul(port_text, NULL, 10);
+    be_child(&run, -1, connect_once);
+    return 1;
+}
+
+static void exec_run_of_namespaces(struct run *run)
+{
+    char port[16];
+    char *const argv[] = { "test_broker", "--run", port, NULL };
+    char *const environment[] = { NULL };
+    (void)snprintf(port, sizeof port, "%u", (unsigned)run->world.open);
+    int self = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+    if (self < 0 || unshare(CLONE_NEWUSER) != 0 || dup2(run->channel[1], RUN_CHANNEL) < 0) {
+        _exit(77);
+    }
+    (void)fexecve(self, argv, environment);
+    _exit(77); /* not a program for every user, where this stands */
+}
+
+static _Noreturn void be_ordinary_engine(void)
+{
+    struct run run;
+    struct qn_error err = QN_ERROR_INIT;
+    char entry[32];
+    const char *entries[] = { entry };
+    if (getuid() == 0 && (setresgid(65534, 65534, 65534) != 0 || setresuid(65534, 65534, 65534) != 0)) {
+        _exit(2);
+    }
+    run_open(&run);
+    (void)snprintf(entry, sizeof entry, "127.0.0.1:%u", (unsigned)run.world.open);
+    assert_int_equal(qn_network_policy_new(QN_NETWORK_LIST, entries, 1, &run.policy, &err), QN_OK);
+    assert_int_equal(qn_broker_new(run.policy, keep_log, &run.logs, &run.broker, &err), QN_OK);
+    run.pid = fork();
+    if (run.pid == 0) {
+        exec_run_of_namespaces(&run);
+    }
+    (void)close(run.channel[1]);
+    run.pid_fd = (int)syscall(SYS_pidfd_open, run.pid, 0);
+    struct pollfd entry_of_channel = { .fd = run.channel[0], .events = POLLIN };
+    char byte;
+    if (poll(&entry_of_channel, 1, PATIENCE_MS) == 1 && recv(run.channel[0], &byte, 1, MSG_PEEK) == 0) {
+        _exit(77);
+    }
+    int listener = receive_fd(run.channel[0]);
+    if (qn_broker_take_run(run.broker, listener, run.pid_fd, -1, &err) != QN_OK) {
+        (void)dprintf(STDERR_FILENO, "%s\n", err.message);
+        _exit(1);
+    }
+    while (!run_turn(&run)) {
+    }
+    int status = 0;
+    (void)waitpid(run.pid, &status, 0);
+    _exit(status == 0 && run.n_hellos == 1 ? 0 : 1);
+}
+
+static void broker__the_owner_of_the_runs_namespaces_may_look_in(void **state)
+{
+    (void)state;
+    pid_t pid = fork();
+    if (pid == 0) {
+        be_ordinary_engine();
+    }
+    int status = 0;
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 77) {
+        print_message("skipped: no user namespaces, or an ordinary user may not run this test's program\n");
+        skip();
+    }
+    assert_int_equal(status, 0);
+}
+
 static void end_at_once(const struct world *world)
 {
     (void)world;
@@ -829,8 +915,11 @@ static void broker__where_the_kernel_denies_access_there_is_no_network(void **st
     assert_int_equal(status, 0);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+    if (argc == 3 && strcmp(argv[1], "--run") == 0) {
+        return be_run_of_namespaces(argv[2]);
+    }
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(broker__a_listed_address_is_dialled_for_a_blocking_socket, before, after),
         cmocka_unit_test_setup_teardown(broker__a_non_blocking_socket_is_handed_over_while_it_connects, before, after),
@@ -851,6 +940,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(broker__a_broken_question_ends_the_names_and_nothing_else, before, after),
         cmocka_unit_test_setup_teardown(broker__a_run_that_reads_no_answers_loses_them, before, after),
         cmocka_unit_test_setup_teardown(broker__public_is_not_the_machines_own_public_address, before, after),
+        cmocka_unit_test_setup_teardown(broker__the_owner_of_the_runs_namespaces_may_look_in, before, after),
         cmocka_unit_test_setup_teardown(broker__where_the_kernel_denies_access_there_is_no_network, before, after),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
