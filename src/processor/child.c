@@ -18,6 +18,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#define FAILURE_WAIT_MS 1000 /* for the text of one that could not get ready */
+
 /* ---- asking ---- */
 
 struct far_ends {
@@ -119,12 +121,15 @@ static enum qn_status take_report(struct qn_child *child, struct qn_error *err)
     return child_gone(err);
 }
 
-/* The message of a FAILED frame: why the child is not locked down. It comes whole, since nothing runs there yet. */
+/* The message of a FAILED frame: why the child is not locked down. Nothing runs there yet: it comes at once. */
 static enum qn_status take_failure(struct qn_child *child, uint64_t size, struct qn_error *err)
 {
     char text[512];
     size_t wanted = size < sizeof text - 1 ? (size_t)size : sizeof text - 1;
-    ssize_t got = qn_channel_receive(child->channel, text, wanted);
+    ssize_t got = 0;
+    if (qn_poll_one(child->channel, POLLIN, qn_deadline_after_ms(FAILURE_WAIT_MS), NULL) == QN_OK) {
+        got = qn_channel_receive(child->channel, text, wanted);
+    }
     text[got > 0 ? got : 0] = '\0';
     return qn_error_set(err, QN_ERR_UNSUPPORTED, "the sandbox of the run does not hold: %s", text);
 }

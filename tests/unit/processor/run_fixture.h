@@ -20,7 +20,7 @@
 
 /* A plan: output {"id": "Int64!"}, the fake launcher, `more` (JSON members, or "") beside it. FAKE=`mode` is how the start
  * goes. By free(). */
-static char *plan_text(const char *script, const char *mode, const char *more)
+static inline char *plan_text(const char *script, const char *mode, const char *more)
 {
     char fake[64];
     (void)snprintf(fake, sizeof fake, "FAKE=%s", mode);
@@ -42,7 +42,7 @@ static char *plan_text(const char *script, const char *mode, const char *more)
     return text;
 }
 
-static struct qn_processor *processor_of(const char *script, const char *mode, const char *more)
+static inline struct qn_processor *processor_of(const char *script, const char *mode, const char *more)
 {
     char *plan = plan_text(script, mode, more);
     struct qn_processor *made = NULL;
@@ -55,7 +55,7 @@ static struct qn_processor *processor_of(const char *script, const char *mode, c
 }
 
 /* `batches` batches of `rows` rows {"x": Int64}; where `null_row` is not negative, that one of the first batch is null. */
-static void numbers_with(int64_t batches, int64_t rows, int64_t null_row, struct ArrowArrayStream *out)
+static inline void numbers_with(int64_t batches, int64_t rows, int64_t null_row, struct ArrowArrayStream *out)
 {
     struct ArrowSchema schema = { 0 };
     const struct qn_type type = qn_type_of(QN_TYPE_INT64);
@@ -81,14 +81,14 @@ static void numbers_with(int64_t batches, int64_t rows, int64_t null_row, struct
     qn_free(arrays);
 }
 
-static void numbers(int64_t batches, int64_t rows, struct ArrowArrayStream *out)
+static inline void numbers(int64_t batches, int64_t rows, struct ArrowArrayStream *out)
 {
     numbers_with(batches, rows, -1, out);
 }
 
 /* Begin; fails the test where that does not work. */
-static struct qn_execution *begin_with(struct qn_processor *processor, struct ArrowArrayStream *rows,
-                                       const struct qn_execution_options *options)
+static inline struct qn_execution *begin_with(struct qn_processor *processor, struct ArrowArrayStream *rows,
+                                              const struct qn_execution_options *options)
 {
     struct qn_execution *execution = NULL;
     struct qn_error err = QN_ERROR_INIT;
@@ -99,7 +99,7 @@ static struct qn_execution *begin_with(struct qn_processor *processor, struct Ar
 }
 
 /* Take all batches; the rows of them. */
-static int64_t take_all(struct qn_execution *execution)
+static inline int64_t take_all(struct qn_execution *execution)
 {
     int64_t rows = 0;
     for (;;) {
@@ -116,7 +116,7 @@ static int64_t take_all(struct qn_execution *execution)
 }
 
 /* Run a script without input to its end. */
-static struct qn_execution *ended_with(const char *script, const char *more)
+static inline struct qn_execution *ended_with(const char *script, const char *more)
 {
     struct qn_processor *processor = processor_of(script, "", more);
     struct qn_execution *execution = begin_with(processor, NULL, NULL);
@@ -125,14 +125,14 @@ static struct qn_execution *ended_with(const char *script, const char *more)
     return execution;
 }
 
-static struct qn_execution_result result_of(const struct qn_execution *execution)
+static inline struct qn_execution_result result_of(const struct qn_execution *execution)
 {
     struct qn_execution_result result;
     qn_execution_result(execution, &result);
     return result;
 }
 
-static void expect_log(const struct qn_execution *execution, int64_t i, const char *level, const char *message)
+static inline void expect_log(const struct qn_execution *execution, int64_t i, const char *level, const char *message)
 {
     struct qn_execution_log log;
     struct qn_error err = QN_ERROR_INIT;
@@ -143,7 +143,7 @@ static void expect_log(const struct qn_execution *execution, int64_t i, const ch
     assert_string_equal(log.message, message);
 }
 
-static void expect_text(const char *text, const char *part)
+static inline void expect_text(const char *text, const char *part)
 {
     if (strstr(text, part) == NULL) {
         fail_msg("\"%s\" does not have \"%s\" in it", text, part);
