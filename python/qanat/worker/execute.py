@@ -113,7 +113,7 @@ def execute(child: Any, loop: asyncio.AbstractEventLoop, todo: dict[str, Any]) -
             run.done(CHECKED, "\n".join(compiled.imports), flags=AWAITS if compiled.awaits else 0)
         run_it(run, compiled)
     except StatementProblem as problem:
-        run.done(REJECTED, problem.message, problem.line, problem.column)
+        run.done(REJECTED, str(problem), problem.line, problem.column)
     except BaseException as failure:  # noqa: BLE001  (whatever a statement raises is its failure)
         fail(run, failure)
     if run.errors:
