@@ -1,0 +1,113 @@
+"""Attempts to get out, on every tier: with the language rules on (what an author sees) and off (what the kernel stops).
+
+Whether an attempt achieved anything is seen from the outside (Surroundings.achieved), and by the next run, which must find
+everything as it should be. The pattern that the outcome must have shows that an attempt got as far as it meant to.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import time
+from typing import Any
+
+import pytest
+from sandbox_attempts import Attempt, Surroundings, load
+
+import qanat as qn
+
+ATTEMPTS = load()
+SLACK = 2.0  # seconds beside the time limit that a run may take on a busy machine, its interpreter being warm
+OUTPUT = {"got": "Utf8?"}
+WITNESS = """
+import datetime, decimal, json, math, random, string, warnings
+assert json.dumps({'a': [1, 2.5, None]}) == '{"a": [1, 2.5, null]}'
+assert json.loads('[5]') == [5] and len('ab') == 2 and sorted([2, 1]) == [1, 2] and (5).bit_length() == 3
+assert datetime.datetime(2024, 2, 3).isoformat() == '2024-02-03T00:00:00' and 0.1 + 0.2 == 0.30000000000000004
+assert decimal.Decimal(1) / 3 == decimal.Decimal('0.3333333333333333333333333333')
+assert math.sqrt(2) == 1.4142135623730951 and string.digits == '0123456789' and random.random() != 0.5
+warnings.warn('heard')
+print('said')
+return [{'got': 'as it should be'}]
+"""
+WITNESS_ALLOW = ["datetime", "decimal", "json", "math", "random", "string", "warnings"]
+
+
+@pytest.fixture(scope="session", params=["full", "reduced"])
+def tier(request: pytest.FixtureRequest) -> str:
+    """Each tier that this machine can have."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "reduced":
+            patch.setenv("QANAT_SANDBOX", "reduced")
+        result = qn.Processor(WITNESS, output=OUTPUT, allow=WITNESS_ALLOW).run()
+    if result.stats["tier"] != request.param:
+        pytest.skip(f"this machine gives no sandbox of the {request.param} tier")
+    return str(request.param)
+
+
+@pytest.fixture(autouse=True)
+def chosen_tier(tier: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if tier == "reduced":
+        monkeypatch.setenv("QANAT_SANDBOX", "reduced")
+
+
+def outcome_of(result: Any) -> tuple[str, str]:
+    """The outcome in a line, and all that the run gave out."""
+    rows = [row["got"] for row in result.to_dicts()] if result.status == "ok" else []
+    last = result.message.strip().splitlines()[-1] if result.message.strip() else ""
+    text = f"{result.status}: {' '.join(map(str, rows[:20])) if result.status == 'ok' else last}"
+    return text[:200_000], f"{text} {result.message} {rows!r} {[tuple(entry) for entry in result.logs]!r}"
+
+
+def carry_out(attempt: Attempt, surroundings: Surroundings) -> tuple[str, str]:
+    """The outcome of one run of the attempt, and all that it gave out; a refusal is an outcome, too."""
+    arguments: dict[str, Any] = {"output": OUTPUT, "mode": "bulk", "timeout": 10, "memory": "256MB"}
+    arguments |= {key: value for key, value in attempt.arguments.items() if key != "output_limit"}
+    begun = time.monotonic()
+    try:
+        result = qn.Processor(surroundings.fill(attempt.statement), **arguments).run([{"a": 1}])
+    except qn.StatementError as refusal:
+        assert refusal.lineno is not None and refusal.lineno >= 1
+        return f"refused: {refusal}", str(refusal)
+    taken = time.monotonic() - begun
+    assert taken < arguments["timeout"] + SLACK, f"the run took {taken:.1f} s"
+    return outcome_of(result)
+
+
+def check_witness() -> None:
+    """The run after an attempt is as if there had been none."""
+    result = qn.Processor(WITNESS, output=OUTPUT, allow=WITNESS_ALLOW).run()
+    assert (result.status, result.message) == ("ok", "")
+    assert result.to_dicts() == [{"got": "as it should be"}]
+    assert [(entry.level, entry.message) for entry in result.logs] == [("warn", "UserWarning: heard"), ("info", "said")]
+
+
+@pytest.mark.trace("B7", "P18")
+@pytest.mark.parametrize("attempt", ATTEMPTS, ids=str)
+def test_attempt(
+    attempt: Attempt,
+    tier: str,
+    surroundings: Surroundings,
+    table: list[tuple[str, ...]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if attempt.needs is not None and importlib.util.find_spec(attempt.needs) is None:
+        pytest.skip(f"{attempt.needs} is not installed")
+
+    outcome, shown = carry_out(attempt, surroundings)
+    assert surroundings.achieved(shown) == [] and "ESCAPED" not in outcome, outcome
+    rule = "-"
+    if attempt.rules is not None:
+        assert outcome.startswith("refused: line ") and attempt.rules in outcome, outcome
+        rule = outcome.removeprefix("refused: ")
+    else:
+        assert re.search(attempt.kernel, outcome), outcome
+    check_witness()
+
+    monkeypatch.setenv("QANAT_TEST_LANGUAGE_RULES", "off")
+    outcome, shown = carry_out(attempt, surroundings)
+    assert surroundings.achieved(shown) == [] and "ESCAPED" not in outcome, outcome
+    assert re.search(attempt.kernel, outcome), outcome
+    monkeypatch.delenv("QANAT_TEST_LANGUAGE_RULES")
+    check_witness()
+    table.append((str(attempt), tier, rule, attempt.layer, outcome))
