@@ -21,7 +21,7 @@ import warnings
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
-from .rules import MAX_SOURCE, StatementProblem, attribute_problem, check, import_problem, words
+from .rules import MAX_SOURCE, WITHHELD, StatementProblem, attribute_problem, check, import_problem, words
 
 __all__ = [
     "DEBUG",
@@ -324,6 +324,17 @@ GIVEN = words("""
 }
 
 
+def withheld(name: str) -> Callable[..., Any]:
+    """What stands where a built-in function is not given. Not nothing: code in C looks such names up among the built-ins
+    of the statement that calls it (numpy's does for `open`) and takes it ill where there is none."""
+
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise PermissionError(f"{name!r} is not allowed: {WITHHELD[name]}")
+
+    refuse.__name__ = refuse.__qualname__ = name
+    return refuse
+
+
 def guarded_import(allow: frozenset[str]) -> Callable[..., Any]:
     """`__import__` for the code of a statement. What allowed modules import themselves does not come here, but for one
     case: C code that a statement calls imports with the globals of the statement (datetime.strptime does). It is told
@@ -343,6 +354,7 @@ def make_namespace(statement: Statement, sink: Sink, output: Output | None = Non
     """Fresh globals for a run of the statement. `output`: where print goes; one over `sink` by default."""
     if statement.rules:
         given = {name: getattr(builtins, name) for name in GIVEN if hasattr(builtins, name)}
+        given |= {name: withheld(name) for name in WITHHELD}
         given |= {
             "__import__": guarded_import(statement.allow),
             "getattr": guarded_getattr,

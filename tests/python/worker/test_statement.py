@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import builtins
 import contextlib
+import importlib.util
 import inspect
 import linecache
 import sys
@@ -14,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from qanat.worker import rules
 from qanat.worker import statement as subject
 from qanat.worker.rules import DEFAULT_ALLOW, MAX_SOURCE, StatementProblem
 from qanat.worker.statement import (
@@ -299,13 +301,22 @@ def test_given_built_ins_are_there(name: str) -> None:
     assert run(f"return [{name}]")[0] is getattr(builtins, name)
 
 
-def test_withheld_built_ins_are_not_there() -> None:
+def test_withheld_built_ins_say_so() -> None:
     execution = Run("return []")
     with execution.surroundings() as namespace:
         given = namespace["__builtins__"]
+    guarded = {"__import__", "getattr", "hasattr", "setattr", "delattr", "dir", "print"}
+    assert set(given) - subject.GIVEN - guarded == set(rules.WITHHELD)
     for name in ("open", "exec", "eval", "compile", "input", "globals", "locals", "vars", "breakpoint", "help", "exit"):
-        assert name not in given
-    assert set(given) - subject.GIVEN == {"__import__", "getattr", "hasattr", "setattr", "delattr", "dir", "print"}
+        with pytest.raises(PermissionError, match=f"^'{name}' is not allowed: "):
+            given[name]("x")
+
+
+@pytest.mark.skipif(importlib.util.find_spec("numpy") is None, reason="numpy is not installed")
+def test_c_code_finds_no_hole_where_a_built_in_is_withheld() -> None:
+    text, line = fail("import numpy as np\nreturn [np.fromfile('/nowhere')]")
+    assert text.endswith("PermissionError: 'open' is not allowed: " + rules.WITHHELD["open"])
+    assert line == 2
 
 
 @pytest.mark.trace("P5")
