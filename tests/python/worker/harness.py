@@ -176,7 +176,8 @@ class Run:
         if fd >= 0:
             sent = socket.send_fds(self.channel, [data], [fd])
             data = data[sent:]
-        self.channel.sendall(data)
+        if data:  # with nothing to send, the end of a run that was quick would be an error
+            self.channel.sendall(data)
 
     def start(
         self,
