@@ -17,6 +17,9 @@
 #include <unistd.h>
 
 #define FRAMES_AT_ONCE 64 /* before the clock is looked at again */
+/* Others are forked in a run's place when it has gone on for so long, or has ended: a fork takes a small run's processor, and
+ * keeps the zygote from telling that it ended. */
+#define REFILL_AFTER_NANOS 2000000
 
 /* ---- the clock ---- */
 
@@ -41,6 +44,14 @@ static int64_t deadline_of(const struct qn_execution *self)
     return self->since + self->time_left;
 }
 
+static void refill(struct qn_execution *self)
+{
+    if (!self->refilled && self->taken.home != NULL) {
+        self->refilled = true;
+        qn_pool_refill(&self->taken);
+    }
+}
+
 /* ---- the end ---- */
 
 /* No process is left, and no descriptor: the outcome, where nothing has made one, is how the process ended. */
@@ -54,6 +65,7 @@ static void end_run(struct qn_execution *self)
         qn__execution_outcome_ended(self, known);
         qn_broker_free(self->broker);
         self->broker = NULL;
+        refill(self);
         qn_pool_give_back(&self->taken);
     }
     self->ended_at = qn_clock_nanos();
@@ -291,8 +303,10 @@ static enum qn_status wait(struct qn_execution *self, struct qn_error *err)
         { .fd = child->pid_fd, .events = POLLIN },
         { .fd = self->broker != NULL ? qn_broker_fd(self->broker) : -1, .events = POLLIN },
     };
-    enum qn_status status = qn_poll_many(entries, 3, deadline_of(self), err);
+    int64_t deadline = deadline_of(self), soon = self->ready_at + REFILL_AFTER_NANOS;
+    enum qn_status status = qn_poll_many(entries, 3, !self->refilled && soon < deadline ? soon : deadline, err);
     if (status == QN_ERR_TIMEOUT) {
+        refill(self);
         return QN_OK;
     }
     QN_TRY(status);
@@ -396,14 +410,13 @@ void qn_execution_free(struct qn_execution *execution)
     qn_free(execution);
 }
 
-/* The first step: the run is told to start, others are forked in its place, and the caller gets on. */
+/* The first step: the run is told to start, and the caller gets on. */
 static void set_off(struct qn_execution *self, enum qn_status status, const struct qn_error *error)
 {
     if (status == QN_OK) {
         self->rows_in = self->input.rows;
         start_clock(self);
         send_some(self);
-        qn_pool_refill(&self->taken);
         stop_clock(self);
         return;
     }

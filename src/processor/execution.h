@@ -53,6 +53,7 @@ struct qn_execution {
     enum qn_sandbox_tier tier;
 
     struct qn_pool_child taken; /* home NULL: none */
+    bool refilled;              /* others have been forked in its place */
     struct qn_broker *broker;   /* or NULL */
     struct qn_frames frames;
     struct qn_sender sender;
