@@ -43,6 +43,7 @@ _ENVIRONMENT = {
     "MKL_NUM_THREADS": "1",
     "NUMEXPR_NUM_THREADS": "1",
     "ARROW_DEFAULT_MEMORY_POOL": "system",
+    "JE_ARROW_MALLOC_CONF": "background_thread:false",
     "MPLBACKEND": "agg",
     # polars: looks at the processor with memory that it executes, and has a thread for freeing memory
     "POLARS_SKIP_CPU_CHECK": "1",

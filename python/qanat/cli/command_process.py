@@ -16,7 +16,12 @@ if TYPE_CHECKING:
 
 SHOWN_ROWS = 20
 READERS = {".csv": "csv", ".parquet": "parquet", ".json": "json", ".jsonl": "jsonl", ".ndjson": "jsonl"}
-ADVICE = {"ArgumentError": "see `qanat process debug --help` for what the options take"}
+OPTIONS = "see `qanat process debug --help` for what the options take"
+ADVICE = {
+    "ArgumentError": OPTIONS,
+    "ConfigurationError": OPTIONS,
+    "StatementError": "correct the statement; docs/guides/processor.md has the rules of the language",
+}
 
 
 def _frame(file: Path, form: str) -> pl.DataFrame:

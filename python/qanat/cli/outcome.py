@@ -75,6 +75,9 @@ def _split(error: QanatError, where: str) -> tuple[str, str]:
         if colon:
             return rest, place.replace(":", ", line ", 1) if place != where else where
     parts = [where] if where else []
+    line = getattr(error, "lineno", None)  # of a statement
+    if line:
+        parts.append(f"line {line}")
     if error.table:
         parts.append(f"table {error.table}")
     if error.column:

@@ -501,8 +501,8 @@ def test_stats_of_a_kill() -> None:
 
 def test_a_value_that_python_cannot_hold_is_an_error_and_not_another_value() -> None:
     frame = pl.DataFrame({"t": pl.Series([1], dtype=pl.Datetime("ns"))})
-    result = processor("return polars_frame", {"t": "Timestamp[ns]"}).run(frame)
-    assert result.status == "failed"  # as it arrives
+    arriving = processor(ECHO, {"t": "Timestamp[ns]"}).run(frame)
+    assert (arriving.status, 'row 0, column "t"' in arriving.message) == ("failed", True), arriving.message
     made = processor(
         "import polars\nreturn polars.DataFrame({'t': [1]}).cast(polars.Datetime('ns'))",
         {"t": "Timestamp[ns]"},
