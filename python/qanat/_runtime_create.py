@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import importlib
 import json
 import os
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -141,19 +141,35 @@ def _run(command: list[str], what: str, environment: dict[str, str] | None = Non
     return done.stdout
 
 
-def _make_venv(python: str, version: str, folder: Path) -> None:
+def _own_pip() -> list[str] | None:
+    """The pip that is installed beside qanat, where it can work for another environment."""
     try:
-        _run([python, "-I", "-m", "venv", str(folder)], "making the environment")
+        version = metadata.version("pip")
+    except metadata.PackageNotFoundError:
+        return None
+    if tuple(map(int, version.split(".")[:2])) < (22, 3):
+        return None
+    return [sys.executable, "-I", "-m", "pip"]
+
+
+def _make_venv(python: str, version: str, folder: Path) -> list[str]:
+    """Make an environment without packages; returns the command that is pip for it."""
+    own = _own_pip()
+    try:
+        bare = ["--without-pip"] if own is not None else []
+        _run([python, "-I", "-m", "venv", *bare, str(folder)], "making the environment")
     except QanatError as error:
         error.hint = f"on Debian and Ubuntu: apt install python{version}-venv"
         raise
+    inside = str(folder / "bin" / "python")
+    return [*own, "--python", inside] if own is not None else [inside, "-I", "-m", "pip"]
 
 
-def _install(python: Path, requirements: Path) -> dict[str, str]:
-    """Install, and take the installer away again. Returns the versions of what is there then."""
-    pip = [str(python), "-I", "-m", "pip", "--disable-pip-version-check", "--no-input"]
+def _install(pip: list[str], venv: Path, requirements: Path) -> dict[str, str]:
+    """Install, and take an installer that came with the environment away. Returns the versions of what is there."""
+    pip = [*pip, "--disable-pip-version-check", "--no-input"]
     _run([*pip, "install", "--no-warn-script-location", "-r", str(requirements)], "installing the packages")
-    site_packages = next((python.parent.parent / "lib").glob("python*/site-packages"))
+    site_packages = next((venv / "lib").glob("python*/site-packages"))
     wanted = {_normal(re.split(r"[\s\[<>=!~;@]", line)[0]) for line in requirements.read_text("utf-8").splitlines()}
     tools = [tool for tool in _TOOLS if tool in _versions(site_packages) and tool not in wanted]
     if tools:
@@ -180,8 +196,10 @@ def _put_extension(facts: dict[str, Any], folder: Path) -> None:
     """The worker's extension for an interpreter of another version than ours."""
     if facts["extension_suffix"] == _runtime.own_suffix():
         return
+    from qanat._worker_build import build_extension
+
     folder.mkdir()
-    importlib.import_module("qanat._worker_build").build_extension(facts["executable"], folder)
+    build_extension(facts["executable"], folder)
 
 
 def create(name: str, requirements: Path | None = None, python: str | None = None, say: Say = lambda _: None) -> Path:
@@ -233,9 +251,9 @@ def _fill(making: Path, facts: dict[str, Any], requirements: Path, say: Say) -> 
     making.chmod(0o755)
     venv = making / "venv"
     say(f"CPython {facts['full_version']} ({facts['executable']})")
-    _make_venv(facts["executable"], facts["version"], venv)
+    pip = _make_venv(facts["executable"], facts["version"], venv)
     say(f"installing {requirements}")
-    packages = _install(venv / "bin" / "python", requirements)
+    packages = _install(pip, venv, requirements)
     if "matplotlib" in packages:
         fonts = making / "matplotlib"
         fonts.mkdir()

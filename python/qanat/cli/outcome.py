@@ -49,11 +49,12 @@ def exit_code(error: QanatError, planning: bool = False) -> int:
 
 
 def _advice(error: QanatError, code: int, known: Mapping[str, str]) -> str:
-    for key in (error.sqlstate or "", type(error).__name__):
-        if key in known:
-            return known[key]
+    if error.sqlstate and error.sqlstate in known:
+        return known[error.sqlstate]
     if error.hint:
         return str(error.hint)
+    if type(error).__name__ in known:
+        return known[type(error).__name__]
     if code == EXIT_CONNECTION:
         return "check the address, that the server runs, and the credentials; `qanat doctor` shows the drivers"
     if error.retryable:
