@@ -402,6 +402,7 @@ void qn_execution_free(struct qn_execution *execution)
         end_run(execution);
     }
     qn_channel_close(&execution->sender.attach);
+    qn_frames_dispose(&execution->frames); /* of one that ended before it began */
     qn_array_release(&execution->batch);
     qn_output_dispose(&execution->output);
     qn__logs_dispose(&execution->logs);
