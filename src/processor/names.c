@@ -27,6 +27,7 @@ struct qn_names_question {
 };
 
 static atomic_int threads_under_way;
+static atomic_int counting_process; /* after a fork the other process has none of them */
 static _Atomic(qn_names_resolver) test_resolver;
 
 void qn_names_set_resolver(qn_names_resolver resolver)
@@ -83,11 +84,11 @@ static void *run_thread(void *context)
     } else {
         resolve(question->host, question->family, 0, &question->answer);
     }
+    atomic_fetch_sub(&threads_under_way, 1); /* whoever sees the answer finds the place free */
     uint64_t one = 1;
     while (write(question->event_fd, &one, sizeof one) < 0 && errno == EINTR) {
     }
     leave(question);
-    atomic_fetch_sub(&threads_under_way, 1);
     return NULL;
 }
 
@@ -122,14 +123,25 @@ bool qn_names_parse_number(const char *host, struct qn_network_address *out)
     return answer.error == 0;
 }
 
+static bool take_place(void)
+{
+    if (atomic_exchange(&counting_process, (int)getpid()) != (int)getpid()) {
+        atomic_store(&threads_under_way, 0);
+    }
+    if (atomic_fetch_add(&threads_under_way, 1) < QN_NAMES_MAX_THREADS) {
+        return true;
+    }
+    atomic_fetch_sub(&threads_under_way, 1);
+    return false;
+}
+
 enum qn_status qn_names_ask(const char *host, int family, struct qn_names_question **out, struct qn_error *err)
 {
     size_t size = strlen(host);
     if (size >= sizeof((struct qn_names_question *)0)->host) {
         return qn_error_set(err, QN_ERR_ARGUMENT, "a host name of %zu bytes is too long", size);
     }
-    if (atomic_fetch_add(&threads_under_way, 1) >= QN_NAMES_MAX_THREADS) {
-        atomic_fetch_sub(&threads_under_way, 1);
+    if (!take_place()) {
         return qn_error_set(err, QN_ERR_BUSY, "%d names are being resolved already", QN_NAMES_MAX_THREADS);
     }
     struct qn_names_question *question = qn_calloc(1, sizeof *question);
