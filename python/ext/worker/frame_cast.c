@@ -141,16 +141,17 @@ static enum qn_status refuse_value(const struct frame_cast *cast, int64_t row, c
     }
     char found[FOUND_SIZE];
     QN_ERROR_COPY(found, qn_buffer_text(&text), strlen(qn_buffer_text(&text)));
-    enum qn_status status =
-        qn_error_set(err, QN_ERR_DATA, "field \"%s\": expected %s, found %s%s of type %s", cast->to->name, expected,
-                     found, strlen(found) < strlen(qn_buffer_text(&text)) ? "..." : "", type);
-    qn_error_place(err, row, cast->to->name);
+    enum qn_status status = qn_error_set(
+        err, QN_ERR_DATA, "field \"%s\": expected %s, found %s%s of type %s%s", cast->name, expected, found,
+        strlen(found) < strlen(qn_buffer_text(&text)) ? "..." : "", type, cast->inside ? " in it" : "");
+    qn_error_place(err, row, cast->name);
     return status;
 }
 
-static enum qn_status refuse_type(const struct qn_reader *from, const struct qn_column *to, const char *expected,
-                                  struct qn_error *err)
+static enum qn_status refuse_type(const struct frame_cast *cast, const char *expected, struct qn_error *err)
 {
+    const struct qn_reader *from = cast->from;
+    const struct qn_column *to = cast->to;
     char type[QN_TYPE_MAX_FORMAT];
     type_name(from, type);
     const char *timezone = "";
@@ -158,9 +159,9 @@ static enum qn_status refuse_type(const struct qn_reader *from, const struct qn_
         timezone = to->type.timezone[0] == '\0' ? " (the output has no time zone, the values have one)"
                                                 : " (the output has a time zone, the values have none)";
     }
-    enum qn_status status = qn_error_set(err, QN_ERR_DATA, "field \"%s\": expected %s, found a column of type %s%s",
-                                         to->name, expected, type, timezone);
-    qn_error_place(err, -1, to->name);
+    enum qn_status status = qn_error_set(err, QN_ERR_DATA, "field \"%s\": expected %s, found %s of type %s%s",
+                                         cast->name, expected, cast->inside ? "values" : "a column", type, timezone);
+    qn_error_place(err, -1, cast->name);
     return status;
 }
 
@@ -191,13 +192,16 @@ static const struct qn_reader *child_named(const struct qn_reader *reader, const
     return NULL;
 }
 
+static enum qn_status init(struct frame_cast *cast, const struct ArrowSchema *field, const char *expected,
+                           struct qn_error *err);
+
 static enum qn_status init_children(struct frame_cast *cast, const struct ArrowSchema *field, const char *expected,
                                     struct qn_error *err)
 {
     const struct qn_reader *from = plain(cast->from);
     bool is_list = family_of(&cast->to->type) == FAMILY_LIST;
     if (!is_list && from->n_children != cast->to->n_children) {
-        return refuse_type(cast->from, cast->to, expected, err);
+        return refuse_type(cast, expected, err);
     }
     cast->children = qn_calloc((size_t)cast->to->n_children, sizeof *cast->children);
     if (cast->children == NULL) {
@@ -208,28 +212,33 @@ static enum qn_status init_children(struct frame_cast *cast, const struct ArrowS
         struct qn_column *to = &cast->to->children[i];
         const struct qn_reader *child = is_list ? &from->children[0] : child_named(from, to->name);
         if (child == NULL) {
-            return refuse_type(cast->from, cast->to, expected, err);
+            return refuse_type(cast, expected, err);
         }
-        QN_TRY(frame_cast_init(&cast->children[i], child, to, field->children[i], expected, err));
+        cast->children[i] = (struct frame_cast){ .from = child, .to = to, .name = cast->name, .inside = true };
+        QN_TRY(init(&cast->children[i], field->children[i], expected, err));
     }
     return QN_OK;
+}
+
+static enum qn_status init(struct frame_cast *cast, const struct ArrowSchema *field, const char *expected,
+                           struct qn_error *err)
+{
+    cast->required = !(field->flags & ARROW_FLAG_NULLABLE);
+    if (family_of(&cast->from->type) == FAMILY_NULL) {
+        return QN_OK;
+    }
+    if (!is_possible(&cast->from->type, &cast->to->type)) {
+        return refuse_type(cast, expected, err);
+    }
+    enum family family = family_of(&cast->to->type);
+    return family == FAMILY_LIST || family == FAMILY_STRUCT ? init_children(cast, field, expected, err) : QN_OK;
 }
 
 enum qn_status frame_cast_init(struct frame_cast *cast, const struct qn_reader *from, struct qn_column *to,
                                const struct ArrowSchema *field, const char *expected, struct qn_error *err)
 {
-    *cast = (struct frame_cast){ .from = from, .to = to, .required = !(field->flags & ARROW_FLAG_NULLABLE) };
-    if (family_of(&from->type) == FAMILY_NULL) {
-        return QN_OK;
-    }
-    if (!is_possible(&from->type, &to->type)) {
-        return refuse_type(from, to, expected, err);
-    }
-    enum family family = family_of(&to->type);
-    enum qn_status status = QN_OK;
-    if (family == FAMILY_LIST || family == FAMILY_STRUCT) {
-        status = init_children(cast, field, expected, err);
-    }
+    *cast = (struct frame_cast){ .from = from, .to = to, .name = to->name };
+    enum qn_status status = init(cast, field, expected, err);
     if (status != QN_OK) {
         frame_cast_dispose(cast);
     }

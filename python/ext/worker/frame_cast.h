@@ -13,6 +13,8 @@
 struct frame_cast {
     const struct qn_reader *from; /* borrowed */
     struct qn_column *to;         /* borrowed */
+    const char *name;             /* of the column in the frame, for messages; borrowed */
+    bool inside;                  /* `to` is an item or a field of that column */
     bool required;                /* `to` takes no null */
     struct frame_cast *children;  /* of `to`, in its order */
     int64_t n_children;

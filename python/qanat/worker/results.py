@@ -31,6 +31,8 @@ def put_frame(child: Any, returned: Any) -> bool:
         return True
     if type(returned).__name__ == "LazyFrame":
         raise TypeError("the statement returned a LazyFrame, which is not computed yet: return frame.collect()")
+    if type(returned).__name__ == "Series":
+        raise TypeError("the statement returned a Series, which is one column: return series.to_frame()")
     stream = getattr(type(returned), "__arrow_c_stream__", None)
     if stream is None:
         return False
@@ -46,7 +48,9 @@ def put_pandas(child: Any, frame: Any) -> None:
     for name in names:
         if not isinstance(name, str):
             raise TypeError(f"the names of columns must be texts, and one is {name!r} ({type(name).__name__})")
-    columns = [column_of(name, frame.iloc[:, at]) for at, name in enumerate(names)]
+    # Without rows pandas does not know the types.
+    make = column_of if len(frame) else objects_column
+    columns = [make(name, frame.iloc[:, at]) for at, name in enumerate(names)]
     child.put_columns(len(frame), columns, hint_of(frame.index))
 
 
@@ -97,6 +101,8 @@ def numpy_column(name: str, series: Any, array: Any) -> Column:
         return objects_column(name, series)
     values = contiguous(array)
     nulls = values != values if dtype.kind == "f" else None
+    if nulls is not None and nulls.all():
+        return name, None, [None] * len(values), None  # nothing is there: it may have been of any type
     return name, form, values, nulls if nulls is not None and nulls.any() else None
 
 
