@@ -10,7 +10,7 @@
 #include "sandbox/lockdown.h"
 
 #include <errno.h>
-#include <linux/sched.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -23,6 +23,16 @@ int qn__sandbox_parent_fd(void)
     return parent_fd;
 }
 
+/* clone, and not clone3: containers have filters that cannot look into clone3's argument and refuse it altogether. */
+static pid_t clone_process(unsigned long flags, int *pid_fd_out, uint64_t tid_address)
+{
+#if defined(__x86_64__)
+    return (pid_t)syscall(SYS_clone, flags, 0, pid_fd_out, tid_address, 0);
+#else /* the last two the other way round: arm64 and most others */
+    return (pid_t)syscall(SYS_clone, flags, 0, pid_fd_out, 0, tid_address);
+#endif
+}
+
 pid_t qn_sandbox_fork(enum qn_sandbox_tier tier, int *pid_fd_out)
 {
     /* For the child: the one way to see whether its parent lives, from a pid namespace that does not have it. */
@@ -32,19 +42,14 @@ pid_t qn_sandbox_fork(enum qn_sandbox_tier tier, int *pid_fd_out)
     }
     int pid_fd = -1;
     uint64_t tid_address = 0;
-    struct clone_args args = {
-        .flags = CLONE_PIDFD,
-        .pidfd = (uint64_t)(uintptr_t)&pid_fd,
-        .exit_signal = SIGCHLD,
-    };
+    unsigned long flags = CLONE_PIDFD | SIGCHLD;
     if (tier == QN_SANDBOX_FULL) {
-        args.flags |= CLONE_NEWUSER | CLONE_NEWPID;
+        flags |= CLONE_NEWUSER | CLONE_NEWPID;
     }
     if (prctl(PR_GET_TID_ADDRESS, &tid_address, 0, 0, 0) == 0 && tid_address != 0) {
-        args.flags |= CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID;
-        args.child_tid = tid_address;
+        flags |= CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID;
     }
-    pid_t pid = (pid_t)syscall(SYS_clone3, &args, sizeof args);
+    pid_t pid = clone_process(flags, &pid_fd, tid_address);
     if (pid == 0) {
         parent_fd = self_fd;
         return 0;
