@@ -1,6 +1,6 @@
 #!/bin/sh
-# Build qanat as a release, with the peers, into an environment of its own; build the floors; run bench/run.py with the
-# arguments given (see there).
+# Build qanat as a release, with the peers, into an environment of its own; build the floors; run bench/run.py (databases)
+# with the arguments given, or bench/processor.py where the first is "processor"; without arguments both.
 set -eu
 cd "$(dirname "$0")/.."
 venv=build/bench-venv
@@ -14,4 +14,9 @@ for floor in floor_postgres floor_sqlite; do
     # shellcheck disable=SC2046 # a list of flags
     gcc -O2 -D_GNU_SOURCE "bench/c/$floor.c" -o "build/bench-floors/$floor" $(pkg-config --cflags --libs libpq sqlite3)
 done
-exec $venv/bin/python bench/run.py "$@"
+if [ "${1:-}" = processor ]; then
+    shift
+    exec $venv/bin/python bench/processor.py "$@"
+fi
+$venv/bin/python bench/run.py "$@"
+[ $# -gt 0 ] || exec $venv/bin/python bench/processor.py
