@@ -18,8 +18,8 @@ static bool read_types(struct child_output *output, const struct ArrowSchema *sc
 {
     size_t at = 0;
     for (int64_t i = 0; i < schema->n_children; i++) {
-        const char *name = schema->children[i]->name;
-        size_t name_size = name != NULL ? strlen(name) : 0;
+        const char *name = schema->children[i]->name != NULL ? schema->children[i]->name : "";
+        size_t name_size = strlen(name);
         if (name_size + 1 > size - at || memcmp(text + at, name, name_size) != 0 || text[at + name_size] != '\t') {
             return false;
         }

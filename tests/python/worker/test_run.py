@@ -55,6 +55,7 @@ def values(result: Result) -> list[Any]:
 AWAIT = "await sleep(0)\n"
 
 
+@pytest.mark.trace("P2")
 @pytest.mark.parametrize("concurrency", [1, 3])
 @pytest.mark.parametrize("first", ["", AWAIT], ids=["straight", "awaits"])
 def test_row_mode_is_once_a_row_in_order(zygote: Zygote, first: str, concurrency: int) -> None:
@@ -83,6 +84,7 @@ def test_no_rows_are_no_calls_and_no_input_is_one(zygote: Zygote, first: str) ->
     assert (values(none), [log[1] for log in none.logs]) == ([1], ["0"])
 
 
+@pytest.mark.trace("P2")
 @pytest.mark.parametrize("first", ["", AWAIT], ids=["straight", "awaits"])
 def test_bulk_whole_is_one_call(zygote: Zygote, first: str) -> None:
     statement = first + "log.info(len(INPUT_DATA))\nreturn INPUT_DATA[::-1]"
@@ -94,6 +96,7 @@ def test_bulk_whole_is_one_call(zygote: Zygote, first: str) -> None:
     assert [text for _, text, _, _ in empty.logs] == ["0"]
 
 
+@pytest.mark.trace("P2")
 @pytest.mark.parametrize("first", ["", AWAIT], ids=["straight", "awaits"])
 def test_bulk_by_batch_is_one_call_for_so_many_rows(zygote: Zygote, first: str) -> None:
     statement = first + "log.info(len(INPUT_DATA))\nreturn INPUT_DATA"
@@ -215,6 +218,7 @@ def test_levels_lines_and_rows(zygote: Zygote) -> None:
     ]
 
 
+@pytest.mark.trace("P10")
 @pytest.mark.parametrize(("flags", "concurrency"), [(0, 1), (0, 2), (BULK | INPUT_WHOLE, 1)])
 @pytest.mark.parametrize("first", ["", AWAIT], ids=["straight", "awaits"])
 def test_log_error_fails_the_run_at_its_end(zygote: Zygote, first: str, flags: int, concurrency: int) -> None:
@@ -234,6 +238,7 @@ def test_a_message_is_cut_at_its_limit_between_characters(zygote: Zygote) -> Non
     assert result.logs[0][1] == "é\\ud800\0"
 
 
+@pytest.mark.trace("P13")
 def test_coroutines_that_nobody_awaits_are_told(zygote: Zygote) -> None:
     result = zygote.run("x = 1\nsleep(1)\nreturn []", IDS)
     assert [(level, line) for level, _, line, _ in result.logs] == [("warn", 2)]
@@ -292,6 +297,7 @@ RETURNS = [
 ]
 
 
+@pytest.mark.trace("P12")
 @pytest.mark.parametrize(("returned", "words"), RETURNS)
 @pytest.mark.parametrize(("flags", "concurrency"), [(0, 1), (0, 4), (BULK | INPUT_WHOLE, 1)])
 @pytest.mark.parametrize("first", ["", AWAIT], ids=["straight", "awaits"])
