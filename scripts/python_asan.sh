@@ -13,7 +13,7 @@ if [ ! -x $venv/bin/python ]; then
 fi
 $venv/bin/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --force-reinstall . \
     -Csetup-args=-Db_sanitize=address,undefined -Csetup-args=-Db_lundef=false -Csetup-args=-Dtests=false \
-    -Csetup-args=-Dfaults=true
+    -Csetup-args=-Dfaults=true -Csetup-args=-Dnanoarrow:b_sanitize=none
 preload="$(gcc -print-file-name=libasan.so) $(gcc -print-file-name=libubsan.so)"
 LD_PRELOAD="$preload" ASAN_OPTIONS=detect_leaks=0:abort_on_error=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
     PYTHONMALLOC=malloc $venv/bin/python -m pytest -q tests/python tests/conformance tests/cli \
