@@ -25,3 +25,4 @@ scripts/python_asan.sh
 
 echo "== kill loops at full length"
 QANAT_TORTURE=1 $python -m pytest -q tests/python/test_task.py -k kills
+QANAT_TORTURE=1 $python -m pytest -q tests/python/processor/test_many_runs.py

@@ -1,5 +1,5 @@
 /* Executions of runs that do what they should, and of runs that break every rule of the channel. No interpreter is started:
- * fake_launcher.c. trace: P13 */
+ * fake_launcher.c. trace: P16 B7 */
 #include "run_fixture.h"
 
 #include <dirent.h>
