@@ -69,8 +69,14 @@ def test_release_wheel_is_stripped_and_complete(distributions: Path, tmp_path: P
         archive.extractall(tmp_path)
     assert "qanat/py.typed" in names
     assert any(name.endswith("include/qanat/qanat.h") for name in names)
-    binaries = [tmp_path / name for name in names if ".so" in Path(name).name]
-    assert len(binaries) >= 2, "the extension and the library"
+    for file in ("qanat/worker/zygote.py", "qanat/_rows.pyi", "qanat/runtimes/standard.txt"):
+        assert file in names
+    worker = [name for name in names if name.startswith("qanat/worker/")]
+    assert {"zygote.py", "child.py", "statement.py", "rules.py"} <= {Path(name).name for name in worker}
+    assert any("libqanat-worker.a" in name for name in worker), "what other versions of Python are linked with"
+    binaries = [tmp_path / name for name in names if ".so" in Path(name).name or name.endswith("/qanat-launcher")]
+    kinds = {binary.name.partition(".")[0] for binary in binaries}
+    assert {"libqanat", "_native", "_rows", "_worker", "qanat-launcher"} <= kinds
     for binary in binaries:
         assert ".debug_info" not in sections(binary)
         assert ".symtab" not in sections(binary)
@@ -96,6 +102,28 @@ def test_wheel_works_in_a_fresh_environment(distributions: Path, tmp_path: Path)
         "print('works')\n"
     )
     assert run(python, "-c", program, cwd=tmp_path).strip() == "works"
+    run_a_statement(python, site, here, tmp_path)
+
+
+def run_a_statement(python: Path, site: Path, here: str, folder: Path) -> None:
+    """An installed wheel has all that a sandbox needs, and takes nothing from this tree."""
+    program = (
+        f"import sys; sys.path.append({here!r})\n"
+        "import qanat as qn\n"
+        "from qanat import _runtime, _worker_build\n"
+        "description = _runtime.describe('default')\n"
+        f"assert all(description[key].startswith({str(site)!r}) for key in ('worker', 'extension', 'launcher'))\n"
+        f"assert not any(path.startswith({str(ROOT)!r}) for path in description['readable']), description\n"
+        "double = qn.Processor('return [{\"id\": row[\"id\"] * 2} for row in INPUT_DATA]', output={'id': 'Int64'})\n"
+        "result = double.run([{'id': 21}])\n"
+        "assert result.to_dicts() == [{'id': 42}], result.message\n"
+        "from pathlib import Path\n"
+        "Path('built').mkdir()\n"
+        "built = _worker_build.build_extension(_runtime.own_python(), Path('built'))\n"
+        "assert built.is_file()\n"
+        "print('works')\n"
+    )
+    assert run(python, "-c", program, cwd=folder).strip() == "works"
 
 
 def test_source_distribution_builds_without_a_fetch(distributions: Path) -> None:
