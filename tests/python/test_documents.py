@@ -99,6 +99,12 @@ def saved_name(before: str) -> str:
     return named.group(1) if named else "sample.toml"
 
 
+def statement_name(before: str) -> str | None:
+    """The name that the line before a Python sample gives it, where it is a statement and no program: `late.py`."""
+    named = re.search(r"`([\w./-]+\.py)`", before)
+    return named.group(1) if named else None
+
+
 def name_of(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
@@ -112,7 +118,9 @@ def test_samples_run(document: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
         language, source = match.groups()
         assert language in LANGUAGES, f"{name_of(document)}: a block of {language or 'no language'}: one of {LANGUAGES}"
         before = text[: match.start()].rstrip().splitlines()[-1] if match.start() else ""
-        if language == "python":
+        if language == "python" and (saved := statement_name(before)) is not None:
+            (tmp_path / saved).write_text(source, encoding="utf-8")
+        elif language == "python":
             run_python(source, namespace, name_of(document))
         elif language == "toml":
             check_toml(source, tmp_path / saved_name(before), monkeypatch)

@@ -714,10 +714,3 @@ def test_what_a_run_changes_is_gone_in_the_next() -> None:
     second = processor("import json\nreturn [{'id': json.loads('5')}]")
     assert first.run(ids(1)).status in ("ok", "failed")
     assert second.run(ids(1)).to_dicts() == ids(5)
-
-
-@pytest.mark.trace("P18")
-def test_errors_show_no_values_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MY_SECRET", "hunter2")
-    result = processor("raise ValueError(str(INPUT_DATA))\nreturn []").debug(ids(1))
-    assert "hunter2" not in str(result)
