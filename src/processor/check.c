@@ -88,6 +88,9 @@ static enum qn_status rejected_before(struct qn_processor *processor, struct qn_
     struct qn_execution *self = NULL;
     QN_TRY(qn__execution_new(processor, &self, err));
     const struct qn_statement_problem *problem = &processor->problem;
+    if (qn_tier_choose(processor->runtime.launcher, &self->tier, NULL) != QN_OK) {
+        self->tier = QN_SANDBOX_FULL; /* nothing runs: it is said for the form's sake */
+    }
     qn__execution_outcome(self, QN_EXECUTION_REJECTED, problem->message, strlen(problem->message));
     self->check_only = true;
     self->line = problem->line;

@@ -314,12 +314,24 @@ static enum qn_status wait(struct qn_execution *self, struct qn_error *err)
     return entries[2].revents != 0 ? qn_broker_handle(self->broker, err) : QN_OK;
 }
 
+/* Ask from time to time, for a run that never lets us wait: waiting asks by itself. */
+static enum qn_status ask_for_interrupts(struct qn_execution *self, int64_t now, struct qn_error *err)
+{
+    if (now - self->asked_at < QN_POLL_SLICE_MS * INT64_C(1000000)) {
+        return QN_OK;
+    }
+    self->asked_at = now;
+    return qn_interrupt_poll(err);
+}
+
 static enum qn_status step(struct qn_execution *self, struct qn_error *err)
 {
-    if (qn_clock_nanos() >= deadline_of(self)) {
+    int64_t now = qn_clock_nanos();
+    if (now >= deadline_of(self)) {
         end_timed_out(self);
         return QN_OK;
     }
+    QN_TRY(ask_for_interrupts(self, now, err));
     if (self->need && !sending(self)) {
         QN_TRY(give_input(self, err));
     }
@@ -354,7 +366,6 @@ enum qn_status qn__execution_pump(struct qn_execution *self, struct qn_error *er
     if (self->ended || self->batch.release != NULL) {
         return QN_OK;
     }
-    status = qn_interrupt_poll(&error); /* also for a run that never lets us wait */
     start_clock(self);
     while (status == QN_OK && !self->ended && self->batch.release == NULL) {
         status = step(self, &error);
@@ -371,7 +382,7 @@ enum qn_status qn__execution_new(struct qn_processor *processor, struct qn_execu
     }
     made->processor = qn__processor_ref(processor);
     made->owner = getpid();
-    made->began = qn_clock_nanos();
+    made->began = made->asked_at = qn_clock_nanos();
     made->time_left = processor->timeout;
     made->row = -1;
     made->logs.first_error = -1;

@@ -67,6 +67,7 @@ struct qn_execution {
 
     int64_t time_left, since; /* of the deadline; since 0: the clock stands */
     int64_t began, ready_at, ended_at;
+    int64_t asked_at; /* for interrupts */
 
     bool ended;
     struct qn_error failure; /* what every further call returns; status QN_OK: nothing */

@@ -1,5 +1,7 @@
 /* Executions of runs that do what they should, and of runs that break every rule of the channel. No interpreter is started:
  * fake_launcher.c. trace: P16 B7 */
+#include "base/fault.h"
+
 #include "run_fixture.h"
 
 #include <dirent.h>
@@ -390,6 +392,8 @@ static void interrupt__ends_the_run(void **state)
     struct qn_execution *execution = begin_with(processor, NULL, NULL);
     struct qn_error err = QN_ERROR_INIT;
     qn_auto_array batch = { 0 };
+    assert_int_equal(qn_execution_next(execution, &batch, &err), QN_OK);
+    qn_array_release(&batch);
     qn_interrupt_set(interrupted, NULL);
     assert_int_equal(qn_execution_next(execution, &batch, &err), QN_ERR_CANCELLED);
     qn_interrupt_set(NULL, NULL);
@@ -398,6 +402,39 @@ static void interrupt__ends_the_run(void **state)
     qn_execution_free(execution);
     qn_processor_free(processor);
 }
+
+/* The source never ends, and the run never lets us wait. */
+static enum qn_status endless_next(void *self, struct ArrowArray *out, struct qn_error *err)
+{
+    struct ArrowArrayStream one = { 0 };
+    (void)self;
+    numbers(1, 1000, &one);
+    enum qn_status status = qn_stream_next(&one, out, err);
+    qn_stream_release(&one);
+    return status;
+}
+
+static void interrupt__ends_a_run_that_is_always_busy(void **state)
+{
+    (void)state;
+    static const struct qn_stream_ops ops = { broken_schema, endless_next, broken_free };
+    int unused = 0;
+    struct qn_processor *processor = processor_of("count\ndone 0", "", "");
+    struct ArrowArrayStream stream = { 0 };
+    assert_int_equal(qn_stream_make(&ops, &unused, &stream, NULL), QN_OK);
+    struct qn_execution *execution = begin_with(processor, &stream, NULL);
+    struct qn_error err = QN_ERROR_INIT;
+    struct ArrowArray batch = { 0 };
+    qn_interrupt_set(interrupted, NULL);
+    assert_int_equal(qn_execution_next(execution, &batch, &err), QN_ERR_CANCELLED);
+    qn_interrupt_set(NULL, NULL);
+    qn_execution_free(execution);
+    qn_processor_free(processor);
+}
+
+/* ---- failures of ours ---- */
+
+static int64_t fault_at;
 
 static size_t open_descriptors(void)
 {
@@ -409,6 +446,85 @@ static size_t open_descriptors(void)
     }
     (void)closedir(folder);
     return n;
+}
+
+/* Make a processor, run it, take all. The first failure, or QN_OK; *execution_out may be NULL. */
+static enum qn_status whole_run(const char *plan, struct qn_error *err)
+{
+    struct qn_processor *processor = NULL;
+    QN_TRY(qn_processor_new(plan, strlen(plan), &processor, err));
+    struct qn_execution *execution = NULL;
+    struct ArrowArrayStream rows = { 0 };
+    (void)qn_fault_arm(QN_FAULT_ALLOC, 0, QN_FAULT_ONCE);
+    numbers(2, 3, &rows);
+    struct ArrowArrayStream checkpoint = { 0 };
+    numbers(1, 1, &checkpoint);
+    struct qn_execution_options options = QN_EXECUTION_OPTIONS_INIT;
+    options.checkpoint = &checkpoint;
+    (void)qn_fault_arm(QN_FAULT_ALLOC, fault_at, QN_FAULT_ONCE);
+    enum qn_status status = qn_execution_start(processor, &rows, &options, &execution, err);
+    qn_processor_free(processor);
+    if (status != QN_OK) {
+        assert_non_null(rows.release); /* not taken over */
+        qn_stream_release(&rows);
+        qn_stream_release(&checkpoint);
+        return status;
+    }
+    for (;;) {
+        qn_auto_array batch = { 0 };
+        status = qn_execution_next(execution, &batch, err);
+        if (status != QN_OK || batch.release == NULL) {
+            break;
+        }
+    }
+    struct ArrowArrayStream last = { 0 };
+    if (status == QN_OK) {
+        status = qn_execution_checkpoint(execution, &last, err);
+        qn_stream_release(&last);
+    }
+    qn_execution_free(execution);
+    return status;
+}
+
+/* Whichever allocation fails, it is an error, and nothing is lost. */
+static void memory__that_is_not_there_is_an_error(void **state)
+{
+    (void)state;
+    if (!qn_fault_arm(QN_FAULT_ALLOC, 0, QN_FAULT_ONCE)) {
+        print_message("skipped: this build has no fault points\n");
+        skip();
+    }
+    char *plan = plan_text("count\ninfo x\nrows 3\nrows 100\ndone 0", "", "\"checkpoint\": \"id\"");
+    struct qn_error err = QN_ERROR_INIT;
+    fault_at = 0;
+    assert_int_equal(whole_run(plan, &err), QN_OK);
+    size_t before = open_descriptors();
+    bool all = false;
+    for (fault_at = 1; !all; fault_at++) {
+        (void)qn_fault_arm(QN_FAULT_ALLOC, fault_at, QN_FAULT_ONCE);
+        struct qn_processor *processor = NULL;
+        enum qn_status status = qn_processor_new(plan, strlen(plan), &processor, &err);
+        all = qn_fault_count(QN_FAULT_ALLOC) < fault_at;
+        assert_int_equal(status, all ? QN_OK : QN_ERR_NO_MEMORY);
+        qn_processor_free(processor);
+    }
+    int failed = 0;
+    for (fault_at = 1, all = false; !all; fault_at++) {
+        (void)qn_fault_arm(QN_FAULT_ALLOC, 0, QN_FAULT_ONCE);
+        enum qn_status status = whole_run(plan, &err);
+        all = qn_fault_count(QN_FAULT_ALLOC) < fault_at;
+        if (status != QN_OK) {
+            assert_int_equal(status, QN_ERR_NO_MEMORY);
+            failed++;
+        }
+    }
+    assert_true(failed > 50);
+    fault_at = 0;
+    (void)qn_fault_arm(QN_FAULT_ALLOC, 0, QN_FAULT_ONCE);
+    assert_int_equal(whole_run(plan, &err), QN_OK);
+    qn_processor_shutdown();
+    assert_true(open_descriptors() <= before);
+    free(plan);
 }
 
 /* Freed in the middle, after the first batch, at its end, before anything was asked. */
@@ -567,6 +683,8 @@ int main(void)
         cmocka_unit_test(input__that_fails_is_the_error_of_the_next_calls),
         cmocka_unit_test(input__that_breaks_its_schema_fails_the_execution),
         cmocka_unit_test(interrupt__ends_the_run),
+        cmocka_unit_test(interrupt__ends_a_run_that_is_always_busy),
+        cmocka_unit_test(memory__that_is_not_there_is_an_error),
         cmocka_unit_test(free__leaves_nothing),
         cmocka_unit_test(batch__outlives_its_execution),
         cmocka_unit_test(check__keeps_what_it_finds_out),
