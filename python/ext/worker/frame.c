@@ -216,7 +216,8 @@ static int put_cast(struct frame *frame, int64_t length, int64_t first_row)
         for (int64_t i = 0; i < frame->n_casts; i++) {
             if (frame_cast_put(&frame->casts[i], at, n, expected_type(frame, i), &err) != QN_OK) {
                 if (err.row >= 0) {
-                    PyErr_Format(PyExc_ValueError, "row %lld, %s", (long long)first_row + (long long)err.row, err.message);
+                    PyErr_Format(PyExc_ValueError, "row %lld, %s", (long long)first_row + (long long)err.row,
+                                 err.message);
                 } else {
                     worker_raise(&err);
                 }

@@ -16,14 +16,11 @@ import socket
 import struct
 import time
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from qanat import _runtime
-
-ROOT = Path(__file__).resolve().parents[3]
 
 VERSION = 1
 HELLO = struct.Struct("=4I1024s")
