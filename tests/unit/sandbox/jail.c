@@ -23,6 +23,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/personality.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -163,6 +164,10 @@ static void tell_state(void)
     say("pid", getpid());
     say("parent", getppid());
     say("thread", syscall(SYS_gettid));
+    pthread_mutex_t mutex = PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP;
+    (void)pthread_mutex_lock(&mutex);
+    say("thread_of_libc", mutex.__data.__owner); /* what glibc believes */
+    say("personality", personality(UINT32_MAX));
     tell_limits();
 }
 

@@ -29,6 +29,7 @@
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/personality.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -284,6 +285,18 @@ static void zygote__sees_no_file_but_the_readable_ones(void **state)
     }
 }
 
+/* READ_IMPLIES_EXEC would make every page that can be read executable. */
+static void zygote__has_the_usual_personality(void **state)
+{
+    (void)state;
+    int ours = personality(UINT32_MAX);
+    assert_true(personality((unsigned long)ours | READ_IMPLIES_EXEC | ADDR_NO_RANDOMIZE) >= 0);
+    auto_outcome outcome;
+    run_jail("zygote", "off", "strict", "", "", &outcome);
+    assert_true(personality((unsigned long)ours) >= 0);
+    assert_int_equal(said(&outcome, "personality"), PER_LINUX);
+}
+
 static void zygote__has_no_rights_and_only_its_descriptors(void **state)
 {
     (void)state;
@@ -292,6 +305,10 @@ static void zygote__has_no_rights_and_only_its_descriptors(void **state)
     assert_int_equal(said(&outcome, "capabilities"), 0);
     assert_int_equal(said(&outcome, "no_new_privs"), 1);
     assert_int_equal(said(&outcome, "core"), 0);
+    if (tier == QN_SANDBOX_FULL) {
+        assert_int_equal(said(&outcome, "bounding"), 0);
+        assert_int_equal(said(&outcome, "securebits"), 0xef);
+    }
     assert_int_equal(said(&outcome, "uid"), geteuid() == 0 ? NOBODY : geteuid());
     assert_int_equal(said(&outcome, "become_root"), tier == QN_SANDBOX_FULL ? EINVAL : EPERM);
     assert_int_equal(said(&outcome, "setgroups"), EPERM);
@@ -641,6 +658,7 @@ static void pid_namespace__hides_everybody_else(void **state)
     if (tier == QN_SANDBOX_FULL) {
         assert_int_equal(said(&outcome, "pid"), 1);
         assert_int_equal(said(&outcome, "thread"), 1);
+        assert_int_equal(said(&outcome, "thread_of_libc"), 1);
         assert_int_equal(said(&outcome, "parent"), 0);
     } else {
         assert_true(said(&outcome, "pid") > 1);
@@ -674,6 +692,34 @@ static void lockdown__leaves_no_rights(void **state)
         { "chroot", EFAULT, EFAULT },     { "raise_limit", EPERM, EPERM },
     };
     EXPECT_ALL("none", "strict", "", LIST);
+}
+
+/* Without a launcher before it: what the launcher has set already does not hide that it is not set again. */
+static void lockdown__stands_on_its_own(void **state)
+{
+    (void)state;
+    static const char *const READABLE[] = { "/usr", NULL };
+    static const struct sock_filter ALLOW = { .code = BPF_RET | BPF_K, .k = SECCOMP_RET_ALLOW };
+    struct qn_lockdown lockdown = {
+        .tier = tier, .files = 64, .threads = 8, .proc_fd = -1, .filter = &ALLOW, .filter_size = sizeof ALLOW
+    };
+    int pid_fd = -1;
+    assert_int_equal(qn_lockdown_ruleset(READABLE, &lockdown.ruleset_fd, NULL), QN_OK);
+    pid_t pid = qn_sandbox_fork(tier, &pid_fd);
+    if (pid == 0) {
+        int listener = -1;
+        if (qn_lockdown_apply(&lockdown, &listener, NULL) != QN_OK) {
+            _exit(2);
+        }
+        _exit(listener == -1 && prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1 ? 0 : 1);
+    }
+    assert_true(pid > 0);
+    int how;
+    assert_int_equal(waitpid(pid, &how, 0), pid);
+    assert_true(WIFEXITED(how));
+    assert_int_equal(WEXITSTATUS(how), 0);
+    (void)close(pid_fd);
+    (void)close(lockdown.ruleset_fd);
 }
 
 static void lockdown__keeps_only_the_descriptors_that_it_is_told(void **state)
@@ -769,6 +815,12 @@ static void limits__files_are_counted(void **state)
     run_jail("files", "off", "strict", "", readable_file, &outcome);
     assert_int_equal(said(&outcome, "files"), 64 - 4);
     assert_int_equal(said(&outcome, "refused"), EMFILE);
+}
+
+static bool become_nobody(void)
+{
+    return setgroups(0, NULL) == 0 && setresgid(NOBODY, NOBODY, NOBODY) == 0 &&
+           setresuid(NOBODY, NOBODY, NOBODY) == 0 && prctl(PR_SET_DUMPABLE, 1, 0, 0, 0) == 0;
 }
 
 /* ---- what the launcher says where it cannot ---- */
@@ -873,6 +925,18 @@ static void probe__finds_every_layer_or_names_one(void **state)
     for (int layer = 0; layer < QN_LAYERS; layer++) {
         all = all && found.has[layer];
     }
+    /* Where all can be had at once, none may be called missing: the tests of the full tier would not run. */
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        bool had = (geteuid() != 0 || become_nobody()) && unshare(CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID |
+                                                                  CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS) == 0;
+        _exit(had ? 0 : 1);
+    }
+    int how;
+    assert_int_equal(waitpid(child, &how, 0), child);
+    assert_int_equal(how == 0, found.has[QN_LAYER_USER_NAMESPACE] && found.has[QN_LAYER_MOUNT_NAMESPACE] &&
+                                   found.has[QN_LAYER_PID_NAMESPACE] && found.has[QN_LAYER_NETWORK_NAMESPACE]);
     assert_int_equal(all, found.missing == NULL);
     assert_int_equal(all, found.remedy[0] == '\0');
     assert_int_equal(found.has[QN_LAYER_LANDLOCK], found.landlock_abi > 0);
@@ -908,9 +972,17 @@ static bool make_file(const char *name, char *path)
     return qn_file_replace(AT_FDCWD, path, CONTENT, sizeof CONTENT, 0666, NULL) == QN_OK && chmod(path, 0666) == 0;
 }
 
+/* What the jail makes where a wall is missing. */
+static void remove_traces(void)
+{
+    (void)unlink("/tmp/qanat-jail");
+    (void)rmdir("/tmp/qanat-jail");
+}
+
 static bool prepare(char **argv)
 {
     char other[PATH_MAX];
+    remove_traces();
     (void)snprintf(folder, sizeof folder, "/tmp/qanat-sandbox-XXXXXX");
     return mkdtemp(folder) != NULL && chmod(folder, 0755) == 0 && copy_program(argv[1], "launcher", launcher) &&
            copy_program(argv[2], "jail", jail) && make_file("readable", readable_file) && make_file("other", other);
@@ -918,6 +990,7 @@ static bool prepare(char **argv)
 
 static void remove_folder(void)
 {
+    remove_traces();
     static const char *const NAMES[] = { "launcher", "jail", "readable", "other" };
     char path[PATH_MAX];
     for (size_t i = 0; i < sizeof NAMES / sizeof *NAMES; i++) {
@@ -932,6 +1005,7 @@ static int run_all(const char *who)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(zygote__stands_in_namespaces_of_its_own),
         cmocka_unit_test(zygote__sees_no_file_but_the_readable_ones),
+        cmocka_unit_test(zygote__has_the_usual_personality),
         cmocka_unit_test(zygote__has_no_rights_and_only_its_descriptors),
         cmocka_unit_test(filter__refuses_what_runs_do_not_need),
         cmocka_unit_test(filter__without_network_has_no_sockets),
@@ -943,6 +1017,7 @@ static int run_all(const char *who)
         cmocka_unit_test(network_namespace__alone_reaches_nobody),
         cmocka_unit_test(pid_namespace__hides_everybody_else),
         cmocka_unit_test(lockdown__leaves_no_rights),
+        cmocka_unit_test(lockdown__stands_on_its_own),
         cmocka_unit_test(lockdown__keeps_only_the_descriptors_that_it_is_told),
         cmocka_unit_test(lockdown__ends_where_the_zygote_has_ended),
         cmocka_unit_test(lockdown__keeps_signals_to_itself),
@@ -975,12 +1050,6 @@ static int run_all(const char *who)
         failed += cmocka_run_group_tests_name(name, tests, NULL, NULL);
     }
     return failed > 0;
-}
-
-static bool become_nobody(void)
-{
-    return setgroups(0, NULL) == 0 && setresgid(NOBODY, NOBODY, NOBODY) == 0 &&
-           setresuid(NOBODY, NOBODY, NOBODY) == 0 && prctl(PR_SET_DUMPABLE, 1, 0, 0, 0) == 0;
 }
 
 /* No namespaces, no mounts, and no clone3, as container engines have it for who has no CAP_SYS_ADMIN. */
