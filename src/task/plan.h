@@ -15,8 +15,8 @@
 #include <qanat/task.h>
 
 #define QN_TASK_PLAN_MAX       (16 << 20) /* bytes of a plan, statements included */
-#define QN_TASK_NAME_MAX       200       /* bytes of a task's name */
-#define QN_TASK_MAX_COLUMNS    1600      /* of sink.key and source.types */
+#define QN_TASK_NAME_MAX       200        /* bytes of a task's name */
+#define QN_TASK_MAX_COLUMNS    1600       /* of sink.key and source.types */
 #define QN_TASK_MAX_BATCH_ROWS 1000000
 #define QN_TASK_MAX_PROCESSES  64
 

@@ -192,7 +192,8 @@ static enum qn_status refuse(const struct step *step, const struct qn_execution_
     size_t n = sizeof statuses / sizeof *statuses;
     enum qn_status status = (size_t)result->status < n ? statuses[result->status] : QN_OK;
     qn_auto_buffer place = QN_BUFFER_INIT;
-    place_text(step, result->line, result->line > 0 ? result->row : -1, &place); /* without a line the message says it */
+    bool in_statement = result->line > 0; /* otherwise the message says which row */
+    place_text(step, result->line, in_statement ? result->row : -1, &place);
     const char *line = last_line(result->message);
     status =
         qn_error_set(err, status != QN_OK ? status : QN_ERR_QUERY, "statement %s: %s: %.*s", qn_buffer_text(&place),

