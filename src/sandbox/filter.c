@@ -36,7 +36,6 @@ struct rule {
     int call;
     struct check checks[MAX_CHECKS]; /* up to one with mask 0 */
 };
-#define LARGE_FILE 0100000 /* O_LARGEFILE as the kernel has it: 0 in 64-bit headers */
 
 /* Whatever their arguments are. */
 static const int ALLOWED[] = {
@@ -63,7 +62,7 @@ static const int ALLOWED[] = {
 /* Calls that libraries try first, with another way where the kernel does not have them. */
 static const int ABSENT[] = { C(clone3), C(openat2), C(futex_waitv), C(io_uring_setup) };
 
-#define READING   (O_RDONLY | O_CLOEXEC | O_DIRECTORY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | LARGE_FILE)
+#define READING   (O_RDONLY | O_CLOEXEC | O_DIRECTORY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY)
 #define PLACEMENT (MAP_FIXED | MAP_FIXED_NOREPLACE | MAP_NORESERVE | MAP_POPULATE | MAP_NONBLOCK | MAP_DENYWRITE)
 #define MEMORY    (PLACEMENT | MAP_ANONYMOUS | MAP_STACK)
 #define OF_THIS_PROCESS                                                                                                \

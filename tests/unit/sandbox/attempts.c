@@ -105,11 +105,7 @@ static const struct {
     { "syslog", SYS_syslog, { 10, 0, 0 } },
     { "sysinfo", SYS_sysinfo, { SCRATCH } },
     { "add_watch", SYS_inotify_add_watch, { -1, 0, 0 } },
-    { "modify_ldt", SYS_modify_ldt, { 0, SCRATCH, 0 } },
-    { "arch_prctl", SYS_arch_prctl, { 0x1003 /* ARCH_GET_FS */, SCRATCH } },
-    { "iopl", SYS_iopl, { 0 } },
     { "personality", SYS_personality, { READ_IMPLIES_EXEC } },
-    { "x32", 0x40000000 + 39, { 0 } },
     /* memory that nothing counts, or that others could see */
     { "memfd_create", SYS_memfd_create, { TEXT("x"), 0 } },
     { "memfd_secret", SYS_memfd_secret, { 0 } },
@@ -124,19 +120,18 @@ static const struct {
     { "merge_pages", SYS_madvise, { 0, 0, MADV_MERGEABLE } },
     { "bind_memory", SYS_mbind, { 0, 0, 0, 0, 0, 0 } },
     /* changing files */
-    { "mkdir", SYS_mkdir, { TEXT("/tmp/qanat-jail"), 0700 } },
-    { "unlink", SYS_unlink, { TEXT("/none") } },
-    { "rename", SYS_rename, { TEXT("/none"), TEXT("/none") } },
-    { "symlink", SYS_symlink, { TEXT("/none"), TEXT("/none/none") } },
-    { "link", SYS_link, { TEXT("/none"), TEXT("/none") } },
-    { "mknod", SYS_mknod, { TEXT("/tmp/qanat-jail"), S_IFREG | 0600, 0 } },
-    { "chmod", SYS_chmod, { TEXT("/none"), 0 } },
-    { "chown", SYS_chown, { TEXT("/none"), 0, 0 } },
+    { "mkdir", SYS_mkdirat, { AT_FDCWD, TEXT("/tmp/qanat-jail"), 0700 } },
+    { "unlink", SYS_unlinkat, { AT_FDCWD, TEXT("/none"), 0 } },
+    { "rename", SYS_renameat2, { AT_FDCWD, TEXT("/none"), AT_FDCWD, TEXT("/none"), 0 } },
+    { "symlink", SYS_symlinkat, { TEXT("/none"), AT_FDCWD, TEXT("/none/none") } },
+    { "link", SYS_linkat, { AT_FDCWD, TEXT("/none"), AT_FDCWD, TEXT("/none"), 0 } },
+    { "mknod", SYS_mknodat, { AT_FDCWD, TEXT("/tmp/qanat-jail"), S_IFREG | 0600, 0 } },
+    { "chmod", SYS_fchmodat, { AT_FDCWD, TEXT("/none"), 0 } },
+    { "chown", SYS_fchownat, { AT_FDCWD, TEXT("/none"), 0, 0, 0 } },
     { "truncate", SYS_truncate, { TEXT("/none"), 0 } },
     { "ftruncate", SYS_ftruncate, { 0, 0 } },
     { "utimensat", SYS_utimensat, { AT_FDCWD, TEXT("/none"), 0, 0 } },
     { "setxattr", SYS_setxattr, { TEXT("/none"), TEXT("user.x"), SCRATCH, 1, 0 } },
-    { "creat", SYS_creat, { TEXT("/tmp/qanat-jail"), 0600 } },
     { "openat2", SYS_openat2, { AT_FDCWD, TEXT("/"), SCRATCH, 24 } },
     { "chdir", SYS_chdir, { TEXT("/") } },
     { "copy_file_range", SYS_copy_file_range, { -1, 0, -1, 0, 0, 0 } },
@@ -181,6 +176,19 @@ static const struct {
     { "barrier_everywhere", SYS_membarrier, { 1 << 1 /* MEMBARRIER_CMD_GLOBAL_EXPEDITED */, 0, 0 } },
     { "barrier_here", SYS_membarrier, { 1 << 4 /* MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED */, 0, 0 } },
     { "getpid", SYS_getpid, { 0 } },
+#if defined(__x86_64__)
+    { "creat", SYS_creat, { TEXT("/tmp/qanat-jail"), 0600 } },
+    { "modify_ldt", SYS_modify_ldt, { 0, SCRATCH, 0 } },
+    { "arch_prctl", SYS_arch_prctl, { 0x1003 /* ARCH_GET_FS */, SCRATCH } },
+    { "iopl", SYS_iopl, { 0 } },
+    { "x32", 0x40000000 + 39, { 0 } },
+    { "mkdir_old", SYS_mkdir, { TEXT("/tmp/qanat-jail"), 0700 } },
+    { "unlink_old", SYS_unlink, { TEXT("/none") } },
+    { "rename_old", SYS_rename, { TEXT("/none"), TEXT("/none") } },
+    { "rmdir_old", SYS_rmdir, { TEXT("/none") } },
+    { "chmod_old", SYS_chmod, { TEXT("/none"), 0 } },
+    { "fork", SYS_fork, { 0 } },
+#endif
 };
 
 static int try_open(const char *path, int flags)
@@ -299,8 +307,6 @@ static int try_function(const char *name, const char *argument)
         return try_open(argument, O_RDONLY | O_TRUNC);
     if (IS("execve"))
         return result(syscall(SYS_execve, "/none", NULL, NULL));
-    if (IS("fork"))
-        return try_process(syscall(SYS_fork));
     if (IS("vfork"))
         return try_process(vfork()); /* NOLINT: the child only exits */
     if (IS("clone_process"))
