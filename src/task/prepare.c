@@ -294,8 +294,8 @@ static enum qn_status prepare_rows(struct qn_run *run, struct qn_error *err)
 
 enum qn_status qn_run_prepare(struct qn_run *run, struct qn_error *err)
 {
-    QN_TRY(qn_run_check_processes(run, err));
     QN_TRY(qn_run_progress(run, "connect", err));
+    QN_TRY(qn_run_check_processes(run, err));
     QN_TRY(open_source(run, err));
     QN_TRY(open_sink(run, err));
     enum qn_status status = find_start(run, err);

@@ -12,6 +12,8 @@
 #include "processor/plan.h"
 #include "task/run.h"
 
+#include <stdio.h>
+
 /* ---- DATA_CHECKPOINT ------------------------------------------------------------------------------------------ */
 
 static void put_checkpoint(struct qn_column *column, const struct qn_checkpoint *value)
@@ -119,6 +121,7 @@ struct step {
     struct qn_run *run;
     const struct qn_task_process *process;
     struct qn_execution *execution;
+    int64_t told; /* log messages */
 };
 
 static enum qn_log_level level_of(const char *level)
@@ -147,25 +150,32 @@ static void place_text(const struct step *step, int32_t line, int64_t row, struc
     }
 }
 
-/* What the statement said, and how it ended. */
-static void tell(const struct step *step, const struct qn_execution_result *result)
+/* What the statement has said since the last time. */
+static void tell(struct step *step, const struct qn_execution_result *result)
 {
-    const char *task = step->run->task->name;
-    for (int64_t i = 0; i < result->n_logs; i++) {
+    for (; step->told < result->n_logs; step->told++) {
         struct qn_execution_log entry;
-        if (qn_execution_log(step->execution, i, &entry, NULL) == QN_OK) {
+        if (qn_execution_log(step->execution, step->told, &entry, NULL) == QN_OK) {
             qn_auto_buffer place = QN_BUFFER_INIT;
             place_text(step, entry.line, entry.row, &place);
-            QN_LOG(level_of(entry.level), "task", "%s: %s: %s", task, qn_buffer_text(&place), entry.message);
+            QN_LOG(level_of(entry.level), "task", "%s: %s: %s", step->run->task->name, qn_buffer_text(&place),
+                   entry.message);
         }
     }
+}
+
+/* How it ended. */
+static void tell_end(const struct step *step, const struct qn_execution_result *result)
+{
+    const char *task = step->run->task->name;
+    const char *name = step->process->name;
     if (result->logs_dropped > 0) {
-        QN_LOG(QN_LOG_WARNING, "task", "%s: %s: %lld log messages past the limit were dropped", task,
-               step->process->name, (long long)result->logs_dropped);
+        QN_LOG(QN_LOG_WARNING, "task", "%s: %s: %lld log messages past the limit were dropped", task, name,
+               (long long)result->logs_dropped);
     }
     QN_LOG(QN_LOG_INFO, "task", "%s: %s: %s: %lld rows in, %lld rows out, %.3f s, %.1f MiB at most (%s sandbox)", task,
-           step->process->name, qn_execution_status_name(result->status), (long long)result->rows_in,
-           (long long)result->rows_out, result->seconds, (double)result->peak_memory / (1 << 20), result->tier);
+           name, qn_execution_status_name(result->status), (long long)result->rows_in, (long long)result->rows_out,
+           result->seconds, (double)result->peak_memory / (1 << 20), result->tier);
 }
 
 /* What went wrong in one line: of a traceback the last. */
@@ -181,6 +191,14 @@ static const char *last_line(const char *message)
     return message + size;
 }
 
+/* A message without the line that stands in front of it already. */
+static const char *without_line(const char *message, int32_t line)
+{
+    char prefix[32];
+    int size = snprintf(prefix, sizeof prefix, "line %d: ", (int)line);
+    return strncmp(message, prefix, (size_t)size) == 0 ? message + size : message;
+}
+
 static enum qn_status refuse(const struct step *step, const struct qn_execution_result *result, struct qn_error *err)
 {
     static const enum qn_status statuses[] = {
@@ -194,11 +212,11 @@ static enum qn_status refuse(const struct step *step, const struct qn_execution_
     qn_auto_buffer place = QN_BUFFER_INIT;
     bool in_statement = result->line > 0; /* otherwise the message says which row */
     place_text(step, result->line, in_statement ? result->row : -1, &place);
-    const char *line = last_line(result->message);
+    const char *line = without_line(last_line(result->message), result->line);
     status =
         qn_error_set(err, status != QN_OK ? status : QN_ERR_QUERY, "statement %s: %s: %.*s", qn_buffer_text(&place),
                      qn_execution_status_name(result->status), (int)strcspn(line, "\n"), line);
-    if (err != NULL && line != result->message) {
+    if (err != NULL && strchr(result->message, '\n') != NULL) { /* a traceback */
         QN_ERROR_COPY(err->detail, result->message, strlen(result->message));
     }
     qn_error_place(err, result->row, NULL);
@@ -213,14 +231,15 @@ static enum qn_status step_schema(void *self, struct ArrowSchema *out, struct qn
 
 static enum qn_status step_next(void *self, struct ArrowArray *out, struct qn_error *err)
 {
-    const struct step *step = self;
+    struct step *step = self;
+    struct qn_execution_result result = { .struct_size = sizeof result };
     QN_TRY(qn_execution_next(step->execution, out, err));
+    qn_execution_result(step->execution, &result);
+    tell(step, &result);
     if (out->release != NULL) {
         return QN_OK;
     }
-    struct qn_execution_result result = { .struct_size = sizeof result };
-    qn_execution_result(step->execution, &result);
-    tell(step, &result);
+    tell_end(step, &result);
     bool well = result.status == QN_EXECUTION_OK || result.status == QN_EXECUTION_NO_DATA;
     return well ? QN_OK : refuse(step, &result, err);
 }
@@ -269,7 +288,7 @@ enum qn_status qn_run_check_processes(struct qn_run *run, struct qn_error *err)
         enum qn_status status = qn_processor_check(process->processor, &problem, err);
         if (status == QN_ERR_QUERY && problem.line > 0) {
             return qn_error_set(err, QN_ERR_QUERY, "statement %s, line %d: rejected: %s", process->name,
-                                (int)problem.line, problem.message);
+                                (int)problem.line, without_line(problem.message, problem.line));
         }
         if (status != QN_OK) {
             qn_error_prefix(err, "statement %s", process->name);

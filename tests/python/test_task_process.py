@@ -528,6 +528,34 @@ def test_a_run_that_is_cancelled_ends_its_statement(folder: Path) -> None:
     assert moved(folder) == []
 
 
+def test_a_run_that_is_cancelled_while_its_statement_is_checked_tells_its_stage(folder: Path) -> None:
+    stages: list[str] = []
+    statement = 'return [{"id": row["id"], "note": ""} for row in INPUT_DATA]'
+    qn.Task(plan_of(folder, statement)).run(progress=lambda progress: stages.append(progress.stage))
+    assert list(dict.fromkeys(stages)) == ["connect", "read", "write", "commit", "done"]
+
+
+# ---- PostgreSQL ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.trace("P14", "P15")
+def test_a_statement_stands_between_two_tables_of_postgresql(postgres_uri: str) -> None:
+    with qn.connect(postgres_uri) as db:
+        db.insert("flights", flights(1, 10), mode="create")
+    plan = cycle_of(Path(), NEXT_THREE)
+    plan["connections"] = {"ops": {"uri": postgres_uri}, "warehouse": {"uri": postgres_uri}}
+    task = qn.Task(plan)
+    assert [task.run().rows for _ in range(5)] == [3, 3, 3, 1, 0]
+    plan["process"][0]["statement"] = 'log.error("stop")\nreturn [{"id": 11, "note": ""}]'
+    with pytest.raises(qn.QueryExecutionError, match="stop"):
+        qn.Task(plan).run()
+    with qn.connect(postgres_uri) as db:
+        assert db.execute("select id, note from out order by id").rows() == [
+            (i, f"from {(i - 1) // 3 * 3}") for i in range(1, 11)
+        ]
+        assert db.execute("select value from qanat_checkpoints").rows() == [("10",)]
+
+
 # ---- killed at any instant -------------------------------------------------------------------------------------------
 
 KILLS = 100 if os.environ.get("QANAT_TORTURE") else 15

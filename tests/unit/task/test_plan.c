@@ -1,4 +1,5 @@
 /* Plans: what is refused, and that the message names the key. Nothing is opened. */
+#include "base/fault.h"
 #include "task/plan.h"
 
 #include <jansson.h>
@@ -248,6 +249,35 @@ static void plan__statements_may_take_the_place_of_the_placeholder(void **state)
     qn_task_free(task);
 }
 
+static void plan__survives_every_failed_allocation(void **state)
+{
+    (void)state;
+    if (!qn_fault_arm(QN_FAULT_ALLOC, 0, QN_FAULT_ONCE)) {
+        print_message("skipped: built without fault points\n");
+        skip();
+    }
+    char *json = changed("process", "[" STEP("", FIELD("id", "Int64!") ", " FIELD("x", "Struct<a: Utf8>")) ", " STEP(
+                                        "\"input\": [" FIELD("x", "Struct<a: Utf8>") ", " FIELD("id", "Int64") "], ",
+                                        FIELD("id", "Int64")) "]");
+    int64_t failures = 0;
+    for (int64_t n = 1;; n++) {
+        struct qn_error err = QN_ERROR_INIT;
+        struct qn_task *task = NULL;
+        assert_true(qn_fault_arm(QN_FAULT_ALLOC, n, QN_FAULT_ONCE));
+        enum qn_status status = qn_task_new(json, strlen(json), &task, &err);
+        bool reached = qn_fault_count(QN_FAULT_ALLOC) >= n;
+        (void)qn_fault_arm(QN_FAULT_ALLOC, 0, QN_FAULT_ONCE);
+        assert_true(status == QN_OK || (reached && status == QN_ERR_NO_MEMORY && task == NULL));
+        failures += status != QN_OK;
+        qn_task_free(task);
+        if (!reached) {
+            break;
+        }
+    }
+    assert_true(failures > 100);
+    free(json);
+}
+
 static void plan__modes_that_empty_the_table_have_no_checkpoint(void **state)
 {
     (void)state;
@@ -316,6 +346,7 @@ int main(void)
         cmocka_unit_test(plan__refusals_name_the_key),
         cmocka_unit_test(plan__steps_have_to_fit_together),
         cmocka_unit_test(plan__statements_may_take_the_place_of_the_placeholder),
+        cmocka_unit_test(plan__survives_every_failed_allocation),
         cmocka_unit_test(plan__modes_that_empty_the_table_have_no_checkpoint),
         cmocka_unit_test(plan__refuses_a_table_copied_onto_itself),
         cmocka_unit_test(plan__refuses_what_is_no_json),
