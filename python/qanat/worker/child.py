@@ -42,7 +42,6 @@ def main(run: Any) -> None:
     execute.warm_up()
     run.lock_down(kept)
     sys.stdin = None
-    todo = run.start()
     gc.set_threshold(YOUNG, 20, 20)
     gc.enable()
-    execute.execute(run, loop, todo)
+    execute.execute(run, loop)

@@ -33,14 +33,14 @@ Function = Callable[[Any, Any], Coroutine[Any, Any, Any]]
 class Run:
     """A run as its modes see it."""
 
-    def __init__(self, child: Any, loop: asyncio.AbstractEventLoop, todo: dict[str, Any]) -> None:
+    def __init__(self, child: Any, loop: asyncio.AbstractEventLoop) -> None:
         self.child = child
         self.loop = loop
-        self.flags: int = todo["flags"]
-        self.concurrency: int = max(1, todo["concurrency"])
-        self.batch_rows: int = todo["batch_rows"]
-        self.checkpoint: Any = todo["checkpoint"]
-        self.has_input: bool = todo["has_input"]
+        self.flags = 0
+        self.concurrency = 1
+        self.batch_rows = 0
+        self.checkpoint: Any = None
+        self.has_input = False
         self.statement: Statement | None = None
         self.errors = 0
         self.first_error: tuple[str, int, int] = ("", 0, -1)  # message, line, row
@@ -49,6 +49,14 @@ class Run:
         self.rows_in = 0  # rows that were not driven from C
         self.compile_nanos = 0
         self.run_nanos = 0
+
+    def take(self, todo: dict[str, Any]) -> None:
+        """What START said."""
+        self.flags = todo["flags"]
+        self.concurrency = max(1, todo["concurrency"])
+        self.batch_rows = todo["batch_rows"]
+        self.checkpoint = todo["checkpoint"]
+        self.has_input = todo["has_input"]
 
     def row(self) -> int:
         """The row that runs now, or that failed."""
@@ -104,10 +112,12 @@ def warm_up() -> Statement:
     return compiled
 
 
-def execute(child: Any, loop: asyncio.AbstractEventLoop, todo: dict[str, Any]) -> NoReturn:
-    """Do what START said. Does not return."""
-    run = Run(child, loop, todo)
+def execute(child: Any, loop: asyncio.AbstractEventLoop) -> NoReturn:
+    """Wait for START and do what it says. Does not return."""
+    run = Run(child, loop)
     try:
+        todo = child.start()
+        run.take(todo)
         compiled = compile_it(run, todo)
         if run.flags & CHECK_ONLY:
             run.done(CHECKED, "\n".join(compiled.imports), flags=AWAITS if compiled.awaits else 0)

@@ -318,6 +318,18 @@ def test_too_much_memory_is_told_as_such(zygote: Zygote, first: str) -> None:
     assert result.peak_memory < 256 << 20
 
 
+def test_rows_that_are_given_one_by_one_do_not_count_as_memory_together(zygote: Zygote) -> None:
+    batch = pa.record_batch({"id": pa.array(range(2 << 20), pa.int64())})  # 16 MiB
+    assert zygote.run("return []", IDS, [batch], memory=8 << 20).kind == DONE_OK
+    assert zygote.run("return []", IDS, [batch], memory=8 << 20, flags=BULK | INPUT_WHOLE).kind == DONE_MEMORY
+
+
+def test_an_output_larger_than_the_memory_is_told_as_such(zygote: Zygote) -> None:
+    statement = "text = 'x' * (20 << 20)\nreturn [{'text': text}]"
+    assert zygote.run(statement, TEXTS, memory=32 << 20).kind == DONE_MEMORY
+    assert zygote.run(statement, TEXTS, memory=128 << 20).kind == DONE_OK
+
+
 def test_too_much_memory_in_small_objects(zygote: Zygote) -> None:
     result = zygote.run("x = []\nwhile True:\n    x = [x, x]\nreturn []", IDS, [ids(1)], memory=64 << 20)
     assert result.kind == DONE_MEMORY
