@@ -270,7 +270,7 @@ def _fill(making: Path, facts: dict[str, Any], requirements: Path, say: Say) -> 
     }
     text = json.dumps(record, indent=2, sort_keys=True)
     (making / _runtime.RECORD).write_text(text + "\n", encoding="utf-8")
-    say(f"{len(packages)} packages")
+    say(f"packages: {len(packages)}")
 
 
 def remove(name: str) -> None:

@@ -110,3 +110,40 @@ def test_singletons_keep_their_count(db: qn.Connection) -> None:
         db.execute_many("update t set b = b where a = ?", [])
     gc.collect()
     assert abs(sys.getrefcount(None) - before) < 500
+
+
+def test_runs_of_statements_leave_nothing_behind() -> None:
+    double = qn.Processor(
+        "log.info('x' * 100)\nreturn [{'id': row['id'] * 2, 'text': 'x' * 50} for row in INPUT_DATA]",
+        output={"id": "Int64", "text": "Utf8"},
+        input={"id": "Int64"},
+        checkpoint="id",
+        mode="bulk",
+    )
+    failing_one = qn.Processor("return [{'id': 1 / 0}]", output={"id": "Int64"})
+    frame = pl.DataFrame({"id": range(1000)})
+    rows = frame.to_dicts()
+
+    def use() -> None:
+        result = double.run(frame, checkpoint=5)
+        assert (len(result.to_dicts()), len(result.logs), result.checkpoint) == (1000, 1, 1998)
+        assert result.to_polars().height == double.run(rows).to_pyarrow().num_rows
+        assert sum(batch.num_rows for batch in double.stream(frame)) == 1000
+        assert double.run([{"id": "x"}]).status == failing_one.run(rows[:1]).status == "failed"
+        with double.stream(frame):
+            pass
+
+    def descriptors() -> int:
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    for _ in range(10):
+        use()
+    gc.collect()
+    objects, memory, files, nothing = len(gc.get_objects()), resident_kib(), descriptors(), sys.getrefcount(None)
+    for _ in range(60):
+        use()
+    gc.collect()
+    assert len(gc.get_objects()) - objects < 100
+    assert resident_kib() - memory < 8 * 1024
+    assert descriptors() - files < 20  # a few interpreters stand ready
+    assert sys.version_info >= (3, 12) or abs(sys.getrefcount(None) - nothing) < 100

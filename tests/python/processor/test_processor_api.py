@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
@@ -235,10 +236,11 @@ def test_a_wrong_schema_file_is_named(tmp_path: Path, monkeypatch: pytest.Monkey
         tuple(ids(1, 2)),
         pl.DataFrame({"id": [1, 2]}),
         pl.DataFrame({"id": [1, 2]}).lazy(),
+        pd.DataFrame({"id": [1, 2]}),
         pa.table({"id": [1, 2]}),
         pa.record_batch({"id": [1, 2]}),
     ],
-    ids=["list", "tuple", "polars", "lazy", "pyarrow table", "pyarrow batch"],
+    ids=["list", "tuple", "polars", "lazy", "pandas", "pyarrow table", "pyarrow batch"],
 )
 def test_data_of_every_kind(data: Any) -> None:
     assert run_ok(ECHO, data) == ids(1, 2)
@@ -595,6 +597,19 @@ def test_a_stream_goes_to_polars_and_into_another_processor() -> None:
     with double.stream(double.stream(pl.DataFrame({"id": range(10_000)}))) as stream:
         frame = stream.to_polars()
     assert frame["id"].to_list() == [4 * i for i in range(10_000)]
+
+
+def test_from_a_database_through_a_statement_into_a_database() -> None:
+    with qn.connect("sqlite://:memory:") as source, qn.connect("sqlite://:memory:") as sink:
+        source.insert("t", pl.DataFrame({"id": range(5000)}), mode="create")
+        double = processor("return [{'id': 2 * r['id']} for r in INPUT_DATA]", mode="bulk", batch_rows=1000)
+        sink.insert("t", double.stream(source.stream("select id from t order by id")), mode="create")
+        assert sink.execute("select count(*) as n, sum(id) as s from t").row(0) == (5000, 4999 * 5000)
+        sink.insert("t", double.run(source.stream("select id from t where id < 3")), mode="append")
+        assert sink.execute("select count(*) as n from t").item() == 5003
+        with pytest.raises(qn.QanatError, match="no such table"):
+            double.run(source.stream("select id from absent"))
+        assert source.execute("select 1 as a").item() == 1  # and is free again
 
 
 def test_a_stream_that_fails_raises_before_its_end() -> None:
