@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import gc
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import polars as pl
+import pyarrow as pa
 import pytest
 
 import qanat as qn
@@ -147,3 +148,24 @@ def test_runs_of_statements_leave_nothing_behind() -> None:
     assert resident_kib() - memory < 8 * 1024
     assert descriptors() - files < 20  # a few interpreters stand ready
     assert sys.version_info >= (3, 12) or abs(sys.getrefcount(None) - nothing) < 100
+
+
+@pytest.mark.parametrize("mode", ["row", "bulk"])
+def test_a_stream_through_a_statement_has_bounded_memory(mode: str) -> None:
+    """300 MB go through; neither end may hold more than a few batches of them."""
+    through = qn.Processor(
+        "return INPUT_DATA", {"id": "Int64", "text": "Utf8"}, mode=mode, batch_rows=2000 if mode == "bulk" else None
+    )
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        for number in range(300):
+            texts = [f"{number} {row} ".ljust(500, "x") for row in range(2000)]
+            yield pa.record_batch({"id": pa.array(range(2000), pa.int64()), "text": pa.array(texts)})
+
+    schema = pa.schema({"id": pa.int64(), "text": pa.string()})
+    with through.stream(pa.RecordBatchReader.from_batches(schema, batches())) as stream:
+        next(stream)
+        before = highest = resident_kib()
+        for _ in stream:
+            highest = max(highest, resident_kib())
+    assert highest - before < 64 * 1024
