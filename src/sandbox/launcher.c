@@ -17,7 +17,6 @@
 #include <stdlib.h>
 #include <sys/personality.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -57,11 +56,17 @@ static enum qn_status prepare_descriptors(struct qn_error *err)
     return place(filter, QN_SANDBOX_FD_FILTER_NET, err);
 }
 
-/* What the engine's own settings must not decide, and what nobody gets back. */
+/* What the engine's own settings must not decide, and what nobody gets back. (glibc takes the limit of the stack for the
+ * stacks of threads, which count as memory of a run; the kernel lays memory out differently where it has none.) */
 static enum qn_status give_up_rights(struct qn_error *err)
 {
     struct rlimit none = { 0, 0 };
-    if (personality(PER_LINUX) < 0 || setrlimit(RLIMIT_CORE, &none) != 0 || chdir("/") != 0) {
+    struct rlimit stack = { 0, 0 };
+    (void)getrlimit(RLIMIT_STACK, &stack);
+    stack.rlim_max = stack.rlim_max < QN_STACK_SIZE ? stack.rlim_max : QN_STACK_SIZE;
+    stack.rlim_cur = stack.rlim_max;
+    if (personality(PER_LINUX) < 0 || setrlimit(RLIMIT_CORE, &none) != 0 || setrlimit(RLIMIT_STACK, &stack) != 0 ||
+        chdir("/") != 0) {
         return qn_error_set(err, QN_ERR_IO, "preparing the process: %m");
     }
     QN_TRY(qn__capabilities_drop(err));

@@ -13,11 +13,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #define RESERVED_ADDRESSES ((rlim_t)4 << 30)
-#define STACK              ((rlim_t)8 << 20)
 #define SIGNALS            32
 #define ALL_RUNS_THREADS   4096
 
@@ -66,7 +64,7 @@ enum qn_status qn__limits_apply(const struct qn_lockdown *lockdown, struct qn_er
         { RLIMIT_NICE, 0 },
         { RLIMIT_RTPRIO, 0 },
         { RLIMIT_SIGPENDING, SIGNALS },
-        { RLIMIT_STACK, STACK },
+        { RLIMIT_STACK, QN_STACK_SIZE },
         { RLIMIT_NOFILE, lockdown->files },
         { RLIMIT_NPROC, lockdown->tier == QN_SANDBOX_FULL ? lockdown->threads : ALL_RUNS_THREADS },
     };

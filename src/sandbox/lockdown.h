@@ -6,6 +6,10 @@
 
 #include "sandbox/sandbox.h"
 
+#include <sys/resource.h>
+
+#define QN_STACK_SIZE ((rlim_t)8 << 20)
+
 /* limits.c: every limit of the process (RLIMIT_*). */
 enum qn_status qn__limits_apply(const struct qn_lockdown *lockdown, struct qn_error *err) QN_MUST_CHECK;
 

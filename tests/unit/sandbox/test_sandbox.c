@@ -306,6 +306,7 @@ static void zygote__has_no_rights_and_only_its_descriptors(void **state)
     assert_int_equal(said(&outcome, "capabilities"), 0);
     assert_int_equal(said(&outcome, "no_new_privs"), 1);
     assert_int_equal(said(&outcome, "core"), 0);
+    assert_int_equal(said(&outcome, "stack"), 8 << 20);
     if (tier == QN_SANDBOX_FULL) {
         assert_int_equal(said(&outcome, "bounding"), 0);
         assert_int_equal(said(&outcome, "securebits"), 0xef);
