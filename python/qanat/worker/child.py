@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import select
+import selectors
+import socket
 import sys
 from typing import Any
 
@@ -23,24 +26,40 @@ def prepare() -> None:
     loop.close()
     asyncio.set_event_loop(None)
     execute.prepare()
+    network.install(-1)
     gc.disable()
 
 
-def new_loop() -> tuple[asyncio.AbstractEventLoop, list[int]]:
-    """An event loop and the descriptors that it lives on: after the lock-down no socket can be made."""
-    loop = asyncio.SelectorEventLoop()
-    asyncio.set_event_loop(loop)
-    selector: Any = loop._selector  # type: ignore[attr-defined]
-    ends = (loop._ssock, loop._csock)  # type: ignore[attr-defined]
-    return loop, [selector.fileno(), *(end.fileno() for end in ends)]
+class Loop:
+    """An event loop, made when it is asked for: most statements need none, and it takes longer than they do. What it
+    lives on is made at once, for after the lock-down no socket can be made."""
+
+    def __init__(self) -> None:
+        self._epoll = select.epoll()
+        self._ends = socket.socketpair()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self.descriptors = [self._epoll.fileno(), *(end.fileno() for end in self._ends)]
+
+    def get(self) -> asyncio.AbstractEventLoop:
+        if self._loop is None:
+            selector = type("Selector", (selectors.EpollSelector,), {"_selector_cls": lambda _: self._epoll})()
+            plain = socket.socketpair
+            socket.socketpair = lambda *_: self._ends
+            try:
+                self._loop = asyncio.SelectorEventLoop(selector)
+            finally:
+                socket.socketpair = plain
+            asyncio.set_event_loop(self._loop)
+        return self._loop
 
 
 def main(run: Any) -> None:
     """Does not return."""
-    loop, kept = new_loop()
-    network.install(run.names_fd)
+    loop = Loop()
+    if run.names_fd >= 0:
+        network.install(run.names_fd)
     execute.warm_up()
-    run.lock_down(kept)
+    run.lock_down(loop.descriptors)
     sys.stdin = None
     gc.set_threshold(YOUNG, 20, 20)
     gc.enable()

@@ -12,7 +12,7 @@ import contextlib
 import contextvars
 import time
 from collections.abc import Callable, Coroutine, Iterator
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 from . import results, statement
 from .statement import Statement, StatementProblem
@@ -27,13 +27,20 @@ SLICE = 256  # rows that are made into dicts at once where rows are in flight
 AHEAD = 1024  # rows, or so many times the concurrency, that may have ended before one that still awaits
 MEMORY_TEXT = "the statement needs more memory than it may use"
 
+
+class Loop(Protocol):
+    """The run's event loop, made when it is asked for."""
+
+    def get(self) -> asyncio.AbstractEventLoop: ...
+
+
 Function = Callable[[Any, Any], Coroutine[Any, Any, Any]]
 
 
 class Run:
     """A run as its modes see it."""
 
-    def __init__(self, child: Any, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, child: Any, loop: Loop) -> None:
         self.child = child
         self.loop = loop
         self.flags = 0
@@ -91,28 +98,29 @@ class Run:
 
 
 WARM_UP = 'try:\n    x = [f"{y}" for y in INPUT_DATA if y != 1.5]\nexcept ValueError:\n    log.info("x")\nreturn []\n'
+SMALL = 'return [{"a": row} for row in INPUT_DATA]\n'
 
 
 def prepare() -> None:
     """In the zygote: use everything once, so that what is built lazily is there in every child."""
-    compiled = warm_up()
+    compiled = warm_up(WARM_UP)
     try:
         raise ValueError("warm-up")
     except ValueError as failure:
         statement.format_failure(failure, compiled)
 
 
-def warm_up() -> Statement:
+def warm_up(text: str = SMALL) -> Statement:
     """Compile and call a statement. In a child, before it is ready: the pages that this writes to are copied then, not
-    while somebody waits."""
-    compiled = statement.compile_statement(WARM_UP, "warm-up", frozenset(), True)
+    while somebody waits. A small one copies nearly all of them, in much less time than one that uses everything."""
+    compiled = statement.compile_statement(text, "warm-up", frozenset(), True)
     function = compiled.function(statement.make_namespace(compiled, lambda *_: None))
     with contextlib.suppress(StopIteration):
         function([{}], None).send(None)
     return compiled
 
 
-def execute(child: Any, loop: asyncio.AbstractEventLoop) -> NoReturn:
+def execute(child: Any, loop: Loop) -> NoReturn:
     """Wait for START and do what it says. Does not return."""
     run = Run(child, loop)
     try:
@@ -146,6 +154,8 @@ def run_it(run: Run, compiled: Statement) -> None:
     output = statement.Output(compiled, run.log)
     watch = statement.CoroutineWatch(compiled, run.log) if compiled.coroutines else None
     function = compiled.function(statement.make_namespace(compiled, run.log, output))
+    if compiled.awaits or compiled.imports or watch is not None:
+        run.loop.get()  # for what is imported too: it may ask for the loop of its thread
     output.start()
     if watch is not None:
         watch.start()
@@ -161,7 +171,7 @@ def run_it(run: Run, compiled: Statement) -> None:
             run_awaiting_rows(run, function)
         run.child.flush()
         if watch is not None:
-            watch.finish(run.loop)
+            watch.finish(run.loop.get())
     finally:
         output.finish()
 
@@ -198,7 +208,7 @@ def call(run: Run, compiled: Statement, function: Function, rows: list[Any]) -> 
         return returned[0]
     run.rows_in += len(rows)
     with run.timed():
-        return run.loop.run_until_complete(function(rows, run.checkpoint))
+        return run.loop.get().run_until_complete(function(rows, run.checkpoint))
 
 
 def put_bulk(run: Run, returned: Any) -> None:
@@ -249,7 +259,7 @@ class Rows:
 
 def run_awaiting_rows(run: Run, function: Function) -> None:
     with run.timed():
-        run.loop.run_until_complete((one_by_one if run.concurrency == 1 else many_at_once)(run, function))
+        run.loop.get().run_until_complete((one_by_one if run.concurrency == 1 else many_at_once)(run, function))
 
 
 async def one_by_one(run: Run, function: Function) -> None:
@@ -296,4 +306,4 @@ async def many_at_once(run: Run, function: Function) -> None:
             put_ended()
 
     # A task that fails ends the run; those that still go on end with the process.
-    await asyncio.gather(*(run.loop.create_task(work()) for _ in range(run.concurrency)))
+    await asyncio.gather(*(run.loop.get().create_task(work()) for _ in range(run.concurrency)))
