@@ -45,6 +45,12 @@ def tier(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
+@pytest.fixture(scope="session")
+def witness(tier: str) -> qn.Processor:
+    """The run after an attempt, which has to find everything as if there had been none."""
+    return qn.Processor(WITNESS, output=OUTPUT, allow=WITNESS_ALLOW)
+
+
 @pytest.fixture(autouse=True)
 def chosen_tier(tier: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if tier == "reduced":
@@ -74,10 +80,9 @@ def carry_out(attempt: Attempt, surroundings: Surroundings) -> tuple[str, str]:
     return outcome_of(result)
 
 
-def check_witness() -> None:
-    """The run after an attempt is as if there had been none."""
-    result = qn.Processor(WITNESS, output=OUTPUT, allow=WITNESS_ALLOW).run()
-    assert (result.status, result.message) == ("ok", "")
+def check_witness(witness: qn.Processor, tier: str) -> None:
+    result = witness.run()
+    assert (result.status, result.message, result.stats["tier"]) == ("ok", "", tier)
     assert result.to_dicts() == [{"got": "as it should be"}]
     assert [(entry.level, entry.message) for entry in result.logs] == [("warn", "UserWarning: heard"), ("info", "said")]
 
@@ -88,6 +93,7 @@ def test_attempt(
     attempt: Attempt,
     tier: str,
     surroundings: Surroundings,
+    witness: qn.Processor,
     table: list[tuple[str, ...]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -102,12 +108,12 @@ def test_attempt(
         rule = outcome.removeprefix("refused: ")
     else:
         assert re.search(attempt.kernel, outcome), outcome
-    check_witness()
+        check_witness(witness, tier)
 
     monkeypatch.setenv("QANAT_TEST_LANGUAGE_RULES", "off")
     outcome, shown = carry_out(attempt, surroundings)
     assert surroundings.achieved(shown) == [] and "ESCAPED" not in outcome, outcome
     assert re.search(attempt.kernel, outcome), outcome
     monkeypatch.delenv("QANAT_TEST_LANGUAGE_RULES")
-    check_witness()
+    check_witness(witness, tier)
     table.append((str(attempt), tier, rule, attempt.layer, outcome))
