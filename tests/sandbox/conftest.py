@@ -13,9 +13,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from sandbox_attempts import Surroundings  # noqa: E402  (found through the path set above)
 
-TABLE = pytest.StashKey[list[tuple[str, ...]]]()
-HEADS = ("attempt", "tier", "stopped by a language rule", "stopped by the kernel (rules off)", "outcome (rules off)")
-WIDTHS = (58, 7, 46, 34, 60)
+# Attempt, language rule, layer; outcome by tier.
+Table = dict[tuple[str, str, str], dict[str, str]]
+TABLE = pytest.StashKey[Table]()
+HEADS = ("attempt", "language rule", "layer", "rules off, full tier", "rules off, reduced tier")
+WIDTHS = (60, 44, 28, 40, 40)
 
 
 @pytest.fixture(scope="session")
@@ -26,23 +28,25 @@ def surroundings() -> Iterator[Surroundings]:
 
 
 @pytest.fixture(scope="session")
-def table(pytestconfig: pytest.Config) -> list[tuple[str, ...]]:
-    return pytestconfig.stash.setdefault(TABLE, [])
+def table(pytestconfig: pytest.Config) -> Table:
+    return pytestconfig.stash.setdefault(TABLE, {})
 
 
 def cut(text: str, width: int) -> str:
-    return text if len(text) <= width else text[: width - 1] + "…"
+    text = "".join(letter if letter.isprintable() else "?" for letter in text)
+    return text if len(text) <= width else text[: width - 3] + "..."
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    rows = config.stash.get(TABLE, [])
-    if not rows:
+    table = config.stash.get(TABLE, {})
+    if not table:
         return
-    terminalreporter.section("attempts on the sandbox")
-    for row in (HEADS, *sorted(rows)):
+    rows = [(*what, by.get("full", "-"), by.get("reduced", "-")) for what, by in sorted(table.items())]
+    terminalreporter.section("attempts on the sandbox: what stopped each")
+    for row in (HEADS, *rows):
         line = "  ".join(cut(cell, width).ljust(width) for cell, width in zip(row, WIDTHS, strict=True))
         terminalreporter.write_line(line.rstrip())
-    by_rule = sum(row[2] != "-" for row in rows)
+    refused = sum(row[1] != "-" for row in rows)
     terminalreporter.write_line(
-        f"{len(rows)} attempts in all tiers, {by_rule} refused by a rule of the language, all stopped without the rules"
+        f"{len(rows)} attempts, {refused} refused by a rule of the language; with the rules off, all stopped by the layers"
     )

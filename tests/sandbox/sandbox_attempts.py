@@ -7,8 +7,9 @@ all of the file):
   rules               part of the message that it is refused with; without it the rules let it pass
   kernel              a pattern that the outcome ("status: text") has with the rules off, and where they let it pass
   needs               a package; skipped without it
+  off_prelude         what it begins with when the rules are off
   raw                 begins with RAW: call(number, ...) makes any system call and answers with the name of its errno
-  timeout, memory, network, output_limit   arguments of the processor
+  timeout, memory, network   arguments of the processor
 """
 
 from __future__ import annotations
@@ -52,6 +53,7 @@ class Attempt:
     kernel: str
     rules: str | None
     needs: str | None = None
+    off_prelude: str = ""
     arguments: dict[str, Any] = field(default_factory=dict)
 
     def __str__(self) -> str:
@@ -67,7 +69,7 @@ def load() -> list[Attempt]:
     found: list[Attempt] = []
     for file in sorted((HERE / "attempts").glob("*.toml")):
         head = tomllib.loads(file.read_text("utf-8"))
-        defaults = {key: head[key] for key in ("goal", "layer", "kernel", "rules") if key in head}
+        defaults = {key: head[key] for key in ("goal", "layer", "kernel", "rules", "off_prelude") if key in head}
         defaults |= head.get("defaults", {})
         entries = head.get("attempt", [])
         for name, number, given in head.get("calls", []):
@@ -79,9 +81,8 @@ def load() -> list[Attempt]:
             prelude = head.get("prelude", "") + (RAW if raw else "")
             text = complete(entry.pop("statement"))
             known = {key: entry.pop(key, None) for key in ("name", "goal", "layer", "kernel", "rules", "needs")}
-            found.append(
-                Attempt(family=file.stem, statement=prelude + text, arguments=entry, **known)  # type: ignore[arg-type]
-            )
+            known["off_prelude"] = entry.pop("off_prelude", "")
+            found.append(Attempt(family=file.stem, statement=prelude + text, arguments=entry, **known))
     return found
 
 
@@ -102,6 +103,7 @@ class Surroundings:
         self.file.chmod(0o666)
         (self.folder / "canary_module.py").write_text(f"text = {self.canary!r}\n")
         self.listeners = list(self._listen())
+        self.allowed = socket.create_server(("127.0.0.1", 0), backlog=1000)  # where some attempts may connect to
         # As the user that runs become where they can: the one whom they could do something to.
         as_nobody: dict[str, Any] = {"user": 65534, "group": 65534, "extra_groups": []} if os.getuid() == 0 else {}
         self.victim = subprocess.Popen(["/bin/sleep", "3600"], stdin=subprocess.DEVNULL, cwd="/", **as_nobody)
@@ -113,6 +115,7 @@ class Surroundings:
             "WRITABLE": str(self.writable),
             "MARKER": self.marker,
             "PORT": str(self.port),
+            "ALLOWED": str(self.allowed.getsockname()[1]),
             "UNIX": str(self.writable / "socket"),
             "ABSTRACT": self.marker,
             "ENGINE": str(os.getpid()),
@@ -161,8 +164,8 @@ class Surroundings:
     def _mark(self, folder: str) -> Path:
         return Path(folder) / self.marker
 
-    def fill(self, statement: str) -> str:
-        return re.sub(r"@([A-Z]+)@", lambda match: self.names[match[1]], statement)
+    def fill(self, text: str) -> str:
+        return re.sub(r"@([A-Z]+)@", lambda match: self.names[match[1]], text)
 
     def achieved(self, shown: str) -> list[str]:
         """What the attempt got after all, seen from the outside. `shown`: all that its run gave out."""
@@ -194,7 +197,7 @@ class Surroundings:
         os.environ.pop("QANAT_TEST_SECRET", None)
         self.victim.kill()
         self.victim.wait()
-        for listener in self.listeners:
+        for listener in (*self.listeners, self.allowed):
             listener.close()
         shutil.rmtree(self.folder)
 

@@ -6,18 +6,21 @@ everything as it should be. The pattern that the outcome must have shows that an
 
 from __future__ import annotations
 
+import ast
 import importlib.util
+import platform
 import re
 import time
 from typing import Any
 
 import pytest
-from sandbox_attempts import Attempt, Surroundings, load
+from sandbox_attempts import RAW, Attempt, Surroundings, load
 
 import qanat as qn
 
 ATTEMPTS = load()
-SLACK = 2.0  # seconds beside the time limit that a run may take on a busy machine, its interpreter being warm
+Table = dict[tuple[str, str, str], dict[str, str]]
+SLACK = 5.0  # seconds beside the time limit that a run may take on a busy machine, its interpreter being warm
 OUTPUT = {"got": "Utf8?"}
 WITNESS = """
 import datetime, decimal, json, math, random, string, warnings
@@ -65,13 +68,16 @@ def outcome_of(result: Any) -> tuple[str, str]:
     return text[:200_000], f"{text} {result.message} {rows!r} {[tuple(entry) for entry in result.logs]!r}"
 
 
-def carry_out(attempt: Attempt, surroundings: Surroundings) -> tuple[str, str]:
+def carry_out(attempt: Attempt, surroundings: Surroundings, rules: bool) -> tuple[str, str]:
     """The outcome of one run of the attempt, and all that it gave out; a refusal is an outcome, too."""
     arguments: dict[str, Any] = {"output": OUTPUT, "mode": "bulk", "timeout": 10, "memory": "256MB"}
-    arguments |= {key: value for key, value in attempt.arguments.items() if key != "output_limit"}
+    arguments |= attempt.arguments
+    if isinstance(arguments.get("network"), list):
+        arguments["network"] = [surroundings.fill(place) for place in arguments["network"]]
+    text = surroundings.fill(attempt.statement if rules else attempt.off_prelude + attempt.statement)
     begun = time.monotonic()
     try:
-        result = qn.Processor(surroundings.fill(attempt.statement), **arguments).run([{"a": 1}])
+        result = qn.Processor(text, **arguments).run([{"a": 1}])
     except qn.StatementError as refusal:
         assert refusal.lineno is not None and refusal.lineno >= 1
         return f"refused: {refusal}", str(refusal)
@@ -94,13 +100,13 @@ def test_attempt(
     tier: str,
     surroundings: Surroundings,
     witness: qn.Processor,
-    table: list[tuple[str, ...]],
+    table: Table,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     if attempt.needs is not None and importlib.util.find_spec(attempt.needs) is None:
         pytest.skip(f"{attempt.needs} is not installed")
 
-    outcome, shown = carry_out(attempt, surroundings)
+    outcome, shown = carry_out(attempt, surroundings, rules=True)
     assert surroundings.achieved(shown) == [] and "ESCAPED" not in outcome, outcome
     rule = "-"
     if attempt.rules is not None:
@@ -111,9 +117,40 @@ def test_attempt(
         check_witness(witness, tier)
 
     monkeypatch.setenv("QANAT_TEST_LANGUAGE_RULES", "off")
-    outcome, shown = carry_out(attempt, surroundings)
+    outcome, shown = carry_out(attempt, surroundings, rules=False)
     assert surroundings.achieved(shown) == [] and "ESCAPED" not in outcome, outcome
     assert re.search(attempt.kernel, outcome), outcome
     monkeypatch.delenv("QANAT_TEST_LANGUAGE_RULES")
     check_witness(witness, tier)
-    table.append((str(attempt), tier, rule, attempt.layer, outcome))
+    table.setdefault((str(attempt), rule, attempt.layer), {})[tier] = outcome
+
+
+# ---- the surface: every system call that a run can make ----
+
+BLOCKING = {15, 34, 60, 219, 231, 3, 23, 270, 271}  # they end the process, wait without end, or close what we need
+ANSWERED_BY_THE_KERNEL = {335, 336}  # uretprobe, uprobe: seccomp never sees them; SIGILL where no probe is
+SURFACE = {
+    "off": {
+        *(0, 1, 2, 4, 5, 6, 7, 8, 10, 11, 12, 13, 14, 17, 19, 20, 21, 22, 24, 25, 28, 32, 33, 35, 39, 44, 45, 46, 47),
+        *(63, 72, 79, 89, 96, 97, 98, 100, 102, 104, 107, 108, 110, 111, 115, 118, 120, 121, 124, 127, 128, 130, 131),
+        *(186, 201, 202, 204, 217, 228, 229, 230, 232, 233, 257, 262, 267, 269, 273, 281, 290, 291, 292, 293, 295),
+        *(302, 309, 318, 324, 332, 334, 436, 439, 441),
+    }
+}
+SURFACE["public"] = SURFACE["off"] | {42, 48, 51, 52}  # connect, shutdown, getsockname, getpeername
+
+
+@pytest.mark.trace("B7")
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the numbers of system calls are those of x86-64")
+@pytest.mark.parametrize("network", ["off", "public"])
+def test_surface(tier: str, network: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of all calls that there are, made with nothing but zeros: those that something else than the filter answers."""
+    monkeypatch.setenv("QANAT_TEST_LANGUAGE_RULES", "off")
+    statement = f"""{RAW}
+skipped = {BLOCKING | ANSWERED_BY_THE_KERNEL}
+answers = [n for n in range(512) if n not in skipped and call(n, 0, 0, 0, 0, 0, 0) not in ('EPERM', 'ENOSYS')]
+return [{{'got': repr(answers)}}]
+"""
+    result = qn.Processor(statement, output=OUTPUT, mode="bulk", network=network, timeout=10).run()
+    (row,) = result.to_dicts()
+    assert set(ast.literal_eval(row["got"])) == SURFACE[network]
