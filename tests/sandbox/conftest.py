@@ -11,7 +11,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from sandbox_attempts import Surroundings  # noqa: E402  (found through the path set above)
+from sandbox_attempts import Surroundings
 
 # Attempt, language rule, layer; outcome by tier.
 Table = dict[tuple[str, str, str], dict[str, str]]
@@ -48,5 +48,5 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         terminalreporter.write_line(line.rstrip())
     refused = sum(row[1] != "-" for row in rows)
     terminalreporter.write_line(
-        f"{len(rows)} attempts, {refused} refused by a rule of the language; with the rules off, all stopped by the layers"
+        f"{len(rows)} attempts, {refused} refused by a rule; the rest and all without rules by layers"
     )

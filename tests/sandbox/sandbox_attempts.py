@@ -1,7 +1,7 @@
 """The attempts as data, and what is around them: canaries, listeners, a victim.
 
-An attempt is a statement of attempts/*.toml with these fields (those of the file's head, or of its [defaults], count for
-all of the file):
+An attempt is a statement of attempts/*.toml with these fields (those of the file's head, or of its [defaults], count
+for all of the file):
   name, statement     @CANARY@ and the other names of Surroundings.names stand for what is there
   goal, layer         for the table: what it tries, and what is expected to stop it with the language rules off
   rules               part of the message that it is refused with; without it the rules let it pass

@@ -1,7 +1,7 @@
 """Attempts to get out, on every tier: with the language rules on (what an author sees) and off (what the kernel stops).
 
-Whether an attempt achieved anything is seen from the outside (Surroundings.achieved), and by the next run, which must find
-everything as it should be. The pattern that the outcome must have shows that an attempt got as far as it meant to.
+Whether an attempt achieved anything is seen from the outside (Surroundings.achieved), and by the next run, which must
+find everything as it should be. The pattern that the outcome must have shows that an attempt got as far as it meant to.
 """
 
 from __future__ import annotations
