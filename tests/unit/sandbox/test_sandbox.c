@@ -17,6 +17,7 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <limits.h>
+#include <linux/capability.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <netinet/in.h>
@@ -284,6 +285,30 @@ static void zygote__sees_no_file_but_the_readable_ones(void **state)
         }
         assert_true(known);
     }
+}
+
+/* Root whose interpreter nobody else can reach: it stays root in the reduced tier, without any capability. */
+static void zygote__stays_root_only_where_it_has_to(void **state)
+{
+    (void)state;
+    if (geteuid() != 0) {
+        return; /* is not root */
+    }
+    assert_int_equal(chmod(folder, 0700), 0);
+    auto_outcome zygote;
+    auto_outcome run;
+    run_jail("zygote", "off", "strict", "", "", &zygote);
+    run_jail("try", "none", "strict", "open_passwd,open_root,open_new,hostname,setgroups,raise_limit", "", &run);
+    assert_int_equal(chmod(folder, 0755), 0);
+    bool may_mount = tier == QN_SANDBOX_FULL && prctl(PR_CAPBSET_READ, CAP_SYS_ADMIN, 0, 0, 0) == 1;
+    assert_int_equal(said(&zygote, "uid"), may_mount ? NOBODY : 0);
+    assert_int_equal(said(&zygote, "capabilities"), 0);
+    assert_int_equal(said(&run, "open_passwd"), tier == QN_SANDBOX_FULL ? ENOENT : EACCES);
+    assert_int_equal(said(&run, "open_root"), EACCES);
+    assert_int_equal(said(&run, "open_new"), tier == QN_SANDBOX_FULL ? EROFS : EACCES);
+    assert_int_equal(said(&run, "hostname"), EPERM);
+    assert_int_equal(said(&run, "setgroups"), EPERM);
+    assert_int_equal(said(&run, "raise_limit"), EPERM);
 }
 
 /* READ_IMPLIES_EXEC would make every page that can be read executable. */
@@ -706,6 +731,12 @@ static void limits__files_are_counted(void **state)
     assert_int_equal(said(&outcome, "refused"), EMFILE);
 }
 
+/* As root of a container has it: namespaces may be had, but only as an ordinary user has them. */
+static bool lose_admin(void)
+{
+    return prctl(PR_CAPBSET_DROP, CAP_SYS_ADMIN, 0, 0, 0) == 0;
+}
+
 static bool become_nobody(void)
 {
     return setgroups(0, NULL) == 0 && setresgid(NOBODY, NOBODY, NOBODY) == 0 &&
@@ -894,6 +925,7 @@ static int run_all(const char *who)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(zygote__stands_in_namespaces_of_its_own),
         cmocka_unit_test(zygote__sees_no_file_but_the_readable_ones),
+        cmocka_unit_test(zygote__stays_root_only_where_it_has_to),
         cmocka_unit_test(zygote__has_the_usual_personality),
         cmocka_unit_test(zygote__has_no_rights_and_only_its_descriptors),
         cmocka_unit_test(filter__refuses_what_runs_do_not_need),
@@ -1031,6 +1063,7 @@ int main(int argc, char **argv)
         failed |= run_all_after(enter_container, "in a container");
         if (geteuid() == 0) {
             failed |= run_all_after(become_nobody, "an ordinary user");
+            failed |= run_all_after(lose_admin, "root without CAP_SYS_ADMIN");
         }
     }
     remove_folder();
