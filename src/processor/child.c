@@ -18,7 +18,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define FAILURE_WAIT_MS 1000 /* for the text of one that could not get ready */
+#define FAILURE_WAIT_MS 1000 /* for the words of one that could not get ready */
 
 /* ---- asking ---- */
 
@@ -49,7 +49,7 @@ static enum qn_status send_request(struct qn_zygote *zygote, const struct qn_chi
     struct qn_fork_request request = { .version = QN_WORKER_VERSION,
                                        .flags = child->kind.network ? QN_FORK_NETWORK : 0,
                                        .memory = child->kind.memory,
-                                       .files = QN_CHILD_FILES,
+                                       .files = child->kind.network ? QN_CHILD_FILES_NETWORK : QN_CHILD_FILES,
                                        .threads = QN_CHILD_THREADS };
     struct iovec piece = { &request, sizeof request };
     if (qn_channel_send(zygote->control, &piece, 1, far->fds, far->n) == (ssize_t)sizeof request) {
@@ -88,9 +88,14 @@ enum qn_status qn_child_request(struct qn_zygote *zygote, struct qn_child_kind k
 
 /* ---- getting ready ---- */
 
-static enum qn_status child_gone(struct qn_error *err)
+static enum qn_status child_gone(const struct qn_child *child, struct qn_error *err)
 {
-    return qn_error_set(err, QN_ERR_CLOSED, "the process ended before it was ready");
+    if (!child->ended) {
+        return qn_error_set(err, QN_ERR_CLOSED, "the interpreter ended before a run was ready");
+    }
+    return qn_error_set(err, QN_ERR_CLOSED, "a run ended before it was ready (%s %d)",
+                        child->end.signal != 0 ? "signal" : "exit status",
+                        child->end.signal != 0 ? child->end.signal : child->end.code);
 }
 
 /* A message of the report socket, where there is one. */
@@ -108,7 +113,7 @@ static enum qn_status take_report(struct qn_child *child, struct qn_error *err)
     }
     qn_channel_close(&fd);
     if (got != (ssize_t)sizeof report) {
-        return child_gone(err); /* so is the zygote */
+        return child_gone(child, err);
     }
     if (report.kind == QN_RUN_NOT_FORKED) {
         errno = report.code;
@@ -118,7 +123,20 @@ static enum qn_status take_report(struct qn_child *child, struct qn_error *err)
         child->ended = true;
         child->end = report;
     }
-    return child_gone(err);
+    return child_gone(child, err);
+}
+
+/* The channel has ended: how the child did is told in a moment. */
+static enum qn_status channel_ended(struct qn_child *child, struct qn_error *err)
+{
+    enum qn_status status = QN_OK;
+    while (status == QN_OK) {
+        status = qn_poll_one(child->report, POLLIN, qn_deadline_after_ms(FAILURE_WAIT_MS), err);
+        if (status == QN_OK) {
+            status = take_report(child, err);
+        }
+    }
+    return status == QN_ERR_TIMEOUT ? child_gone(child, err) : status;
 }
 
 /* The message of a FAILED frame: why the child is not locked down. Nothing runs there yet: it comes at once. */
@@ -142,7 +160,7 @@ static enum qn_status take_ready(struct qn_child *child, struct qn_error *err)
         return QN_OK;
     }
     if (got != (ssize_t)sizeof frame) {
-        return child_gone(err);
+        return channel_ended(child, err);
     }
     if (frame.kind == QN_FRAME_FAILED) {
         return take_failure(child, frame.size, err);

@@ -344,6 +344,24 @@ static enum qn_status get_child(struct qn_pool_entry *entry, struct qn_child_kin
     return QN_OK;
 }
 
+/* A child could not be had: leave the entry. *said_out: what its interpreter last said. */
+static void leave_after_failure(struct qn_pool_entry *entry, char *said_out, size_t size)
+{
+    struct qn_pool_entry *dead = NULL;
+    (void)pthread_mutex_lock(&pool.lock);
+    qn_zygote_drain(&entry->zygote);
+    qn_zygote_last_words(&entry->zygote, said_out, size);
+    leave_entry(entry, &dead);
+    unlock_and_end(dead);
+}
+
+/* Processes ended under our hands, again and again. */
+static enum qn_status no_child(const struct qn_error *last, const char *said, struct qn_error *err)
+{
+    return qn_error_set(err, QN_ERR_IO, "no process for the run can be had: %s%s%s", last->message,
+                        said[0] != '\0' ? ": " : "", said);
+}
+
 enum qn_status qn_pool_take(const struct qn_zygote_spec *spec, const struct qn_buffer *key, struct qn_child_kind kind,
                             struct qn_pool_child *out, struct qn_error *err)
 {
@@ -351,26 +369,25 @@ enum qn_status qn_pool_take(const struct qn_zygote_spec *spec, const struct qn_b
     qn_buffer_append(&whole, key->data, key->size);
     qn_buffer_printf(&whole, "\n%d\n%s", (int)spec->tier, spec->modules);
     QN_TRY(qn_buffer_check(&whole, "the key of an interpreter", err));
-    enum qn_status status = QN_OK;
+    struct qn_error error = QN_ERROR_INIT;
+    char said[512] = "";
     for (int attempt = 0; attempt < QN_POOL_MAX_ATTEMPTS; attempt++) {
         struct qn_pool_entry *entry = NULL;
         QN_TRY(enter(spec, &whole, &entry, err));
-        status = get_child(entry, kind, &out->child, err);
+        enum qn_status status = get_child(entry, kind, &out->child, &error);
         if (status == QN_OK) {
             out->home = entry;
             return QN_OK;
         }
-        struct qn_pool_entry *dead = NULL;
-        (void)pthread_mutex_lock(&pool.lock);
-        qn_zygote_drain(&entry->zygote);
-        leave_entry(entry, &dead);
-        unlock_and_end(dead);
+        leave_after_failure(entry, said, sizeof said);
         if (status != QN_ERR_CLOSED) {
-            break;
+            if (err != NULL) {
+                *err = error;
+            }
+            return status;
         }
     }
-    return status == QN_ERR_CLOSED ? qn_error_set(err, QN_ERR_IO, "the interpreter ends whenever a run is begun")
-                                   : status;
+    return no_child(&error, said, err);
 }
 
 void qn_pool_refill(const struct qn_pool_child *taken)

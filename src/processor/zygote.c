@@ -191,8 +191,7 @@ void qn_zygote_drain(struct qn_zygote *zygote)
     }
 }
 
-/* The last lines of standard error as one printable line: the exception of a traceback stands at its end. */
-static void last_lines(const struct qn_zygote *zygote, char *out, size_t size)
+void qn_zygote_last_words(const struct qn_zygote *zygote, char *out, size_t size)
 {
     const char *begin = zygote->tail;
     size_t length = zygote->tail_size;
@@ -216,7 +215,7 @@ static enum qn_status ended_early(struct qn_zygote *zygote, struct qn_error *err
     bool known = qn_process_wait(&zygote->process, qn_deadline_after_ms(EXIT_WAIT_MS), &how, NULL) == QN_OK;
     qn_zygote_drain(zygote);
     char said[512];
-    last_lines(zygote, said, sizeof said);
+    qn_zygote_last_words(zygote, said, sizeof said);
     return qn_error_set(err, QN_ERR_UNSUPPORTED, "the sandbox cannot be started: %s (%s %d)",
                         said[0] != '\0' ? said : "its process ended", !known || how.exited ? "exit status" : "signal",
                         known ? how.code : -1);

@@ -13,12 +13,15 @@
 #include "processor/protocol.h"
 #include "sandbox/sandbox.h"
 
-#define QN_ZYGOTE_START_MS  60000 /* imports of heavy modules included */
-#define QN_CHILD_START_MS   30000 /* a fork and its lock-down, on a machine under load */
-#define QN_CHILD_END_MS     10000 /* a process that was killed */
-#define QN_CHILD_FILES      64
-#define QN_CHILD_THREADS    64
-#define QN_ZYGOTE_TAIL_SIZE 2048
+#define QN_ZYGOTE_START_MS 60000 /* imports of heavy modules included */
+#define QN_CHILD_START_MS  30000 /* a fork and its lock-down, on a machine under load */
+#define QN_CHILD_END_MS    10000 /* a process that was killed */
+#define QN_CHILD_FILES     64
+/* With network every row in flight may have a connection. Besides, the kernel counts the descriptors that all processes of
+ * the sandbox's user have sent and nobody has received yet against this limit, when a child sends its listener. */
+#define QN_CHILD_FILES_NETWORK 1024
+#define QN_CHILD_THREADS       64
+#define QN_ZYGOTE_TAIL_SIZE    2048
 
 /* What an interpreter is started with. Borrowed. */
 struct qn_zygote_spec {
@@ -48,6 +51,8 @@ enum qn_status qn_zygote_await(struct qn_zygote *zygote, const struct qn_zygote_
 bool qn_zygote_gone(const struct qn_zygote *zygote);
 /* Read what it wrote to standard error, so that it never waits for a reader. Does not block. */
 void qn_zygote_drain(struct qn_zygote *zygote);
+/* The last of that as one printable line: the exception of a traceback stands at its end. */
+void qn_zygote_last_words(const struct qn_zygote *zygote, char *out, size_t size);
 /* Nothing of it is left. In another process than that which started it only descriptors are closed. */
 void qn_zygote_end(struct qn_zygote *zygote);
 

@@ -67,8 +67,9 @@ static void start__that_fails_says_why(void **state)
         { "python", QN_ERR_CONFIG, "described as Python 3.11; its interpreter is 3.12" },
         { "unready", QN_ERR_UNSUPPORTED, "the sandbox of the run does not hold: seccomp: not there" },
         { "unforked", QN_ERR_IO, "a process for the run cannot be made: Resource temporarily unavailable" },
-        { "stillborn", QN_ERR_IO, "the interpreter ends whenever a run is begun" },
-        { "once", QN_ERR_IO, "the interpreter ends whenever a run is begun" },
+        { "stillborn", QN_ERR_IO,
+          "no process for the run can be had: a run ended before it was ready (exit status 73)" },
+        { "once", QN_ERR_IO, "no process for the run can be had: the interpreter ended before a run was ready" },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct qn_processor *processor = processor_of("done 0", cases[i].mode, "");
