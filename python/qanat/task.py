@@ -71,7 +71,8 @@ class Task:
         self.path: Path | None = None
         if not isinstance(plan, Mapping):
             raise ConfigurationError(f"a plan is a dict, not a {type(plan).__name__}")
-        self._has_statements = bool(plan.get("process"))
+        self.has_statements = bool(plan.get("process"))
+        """Whether rows pass through statements on the way."""
         self._native = _native.Task(_to_json(_task_process.complete(plan, Path())))
 
     @classmethod
@@ -125,7 +126,7 @@ class Task:
             def report(stage: str, rows: int, size: int, seconds: float) -> None:
                 listener(Progress(stage, rows, size, seconds))
 
-        if self._has_statements:
+        if self.has_statements:
             from qanat import _settings
 
             _settings.apply()

@@ -491,16 +491,28 @@ return [{"id": row["id"], "note": ""} for row in INPUT_DATA]
     assert said[4][1].startswith("move: say.py: ok: 10 rows in, 10 rows out, ")
 
 
-def test_the_command_line_says_what_where_and_what_the_statement_said(file: Path) -> None:
+@pytest.mark.parametrize("log", [None, "warning"])
+def test_the_command_line_shows_what_a_statement_says_and_how_it_ended(file: Path, log: str | None) -> None:
     (file.parent / "statements" / "first.py").write_text('log.warn("late")\nraise ValueError("no")\nreturn []\n')
-    program = [sys.executable, "-m", "qanat", "run", str(file)]
-    done = subprocess.run(
-        program, capture_output=True, text=True, check=False, env={**os.environ, "QANAT_LOG": "warning"}
-    )
+    environment = {key: value for key, value in os.environ.items() if key != "QANAT_LOG"}
+    if log is not None:
+        environment["QANAT_LOG"] = log
+
+    def run() -> subprocess.CompletedProcess[str]:
+        program = [sys.executable, "-m", "qanat", "run", str(file)]
+        return subprocess.run(program, capture_output=True, text=True, check=False, env=environment)
+
+    done = run()
     assert done.returncode == 1, done.stderr
-    assert "statement statements/first.py, line 2" in done.stderr
-    assert "ValueError: no" in done.stderr
-    assert "move: statements/first.py, line 1, row 0: late" in done.stderr
+    assert "statement statements/first.py, line 2, row 0: failed: ValueError: no" in done.stderr
+    assert done.stderr.count("move: statements/first.py, line 1, row 0: late") == 1
+    assert done.stdout == ""
+    (file.parent / "statements" / "first.py").write_text('log.info("fine")\nreturn INPUT_DATA\n')
+    done = run()
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("move: 10 rows in 1 commit; checkpoint 0 -> 10")
+    assert done.stderr.count("move: statements/first.py, line 1, row 9: fine") == (1 if log is None else 0)
+    assert done.stderr.count("move: statement.py: ok: 10 rows in, 10 rows out") == (1 if log is None else 0)
 
 
 # ---- one file, cancelling --------------------------------------------------------------------------------------------

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -72,6 +74,40 @@ def _nothing(_name: str) -> Iterator[None]:
     yield None
 
 
+class _Echo(logging.Handler):
+    def __init__(self, name: str) -> None:
+        super().__init__(logging.INFO)
+        self._commit = f"{name}: committed "  # the summary has them
+
+    def emit(self, record: logging.LogRecord) -> None:
+        message = record.getMessage()
+        level = "" if record.levelno <= logging.INFO else f"{record.levelname.lower()}: "
+        if not message.startswith(self._commit):
+            with suppress(OSError):
+                click.echo(f"{level}{message}", err=True)
+
+
+@contextmanager
+def _statements_heard(task: Task) -> Iterator[None]:
+    """Have what statements say, and how they end, appear on standard error, but where a log does that already."""
+    logger = logging.getLogger("qanat.task")
+    heard = logging.getLogger().handlers or "QANAT_LOG" in os.environ
+    if heard or not task.has_statements:
+        yield
+        return
+    handler = _Echo(task.name)
+    before = logger.level, logger.propagate
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before[0])
+        logger.propagate = before[1]
+
+
 def _summary(result: TaskResult) -> str:
     checkpoint = ""
     if result.checkpoint_after is not None:
@@ -103,7 +139,7 @@ def run_task(task: Task, where: str, full: bool, as_json: bool, known: Mapping[s
 
     show = _nothing if as_json else _bar if sys.stderr.isatty() else _lines
     try:
-        with show(task.name) as progress:
+        with _statements_heard(task), show(task.name) as progress:
             result = task.run(full=full, progress=progress)
     except KeyboardInterrupt:
         if as_json:
