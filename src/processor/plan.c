@@ -330,26 +330,30 @@ static enum qn_status parse(const char *json, size_t size, json_t **out, struct 
     return QN_OK;
 }
 
-enum qn_status qn_processor_new(const char *json, size_t size, struct qn_processor **out, struct qn_error *err)
+static enum qn_status make(const json_t *plan, struct qn_processor **out, struct qn_error *err)
 {
-    json_t *plan = NULL;
-    QN_TRY(parse(json, size, &plan, err));
     struct qn_processor *made = qn_calloc(1, sizeof *made);
-    enum qn_status status = made != NULL ? QN_OK : qn__no_memory(err);
-    if (status == QN_OK) {
-        atomic_init(&made->references, 1);
-        (void)pthread_mutex_init(&made->lock, NULL);
-        status = fill(plan, made, err);
+    if (made == NULL) {
+        return qn__no_memory(err);
     }
-    json_decref(plan);
+    atomic_init(&made->references, 1);
+    (void)pthread_mutex_init(&made->lock, NULL);
+    enum qn_status status = fill(plan, made, err);
     if (status != QN_OK) {
-        if (made != NULL) {
-            processor_dispose(made);
-        }
+        processor_dispose(made);
         return status;
     }
     *out = made;
     return QN_OK;
+}
+
+enum qn_status qn_processor_new(const char *json, size_t size, struct qn_processor **out, struct qn_error *err)
+{
+    json_t *plan = NULL;
+    QN_TRY(parse(json, size, &plan, err));
+    enum qn_status status = make(plan, out, err);
+    json_decref(plan);
+    return status;
 }
 
 struct qn_processor *qn__processor_ref(struct qn_processor *processor)

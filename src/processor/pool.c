@@ -182,25 +182,19 @@ static struct qn_pool_entry *find_entry(const struct qn_buffer *key)
 static enum qn_status launch_entry(const struct qn_zygote_spec *spec, const struct qn_buffer *key,
                                    struct qn_pool_entry **out, struct qn_error *err)
 {
-    struct qn_pool_entry *made = qn_calloc(1, sizeof *made);
-    char *own_key = qn_strndup(key->data, key->size);
-    enum qn_status status = made != NULL && own_key != NULL ? QN_OK : qn__no_memory(err);
-    if (status == QN_OK) {
-        made->zygote = (struct qn_zygote)QN_ZYGOTE_INIT;
-        status = qn_zygote_launch(spec, &made->zygote, err);
+    qn_auto_free struct qn_pool_entry *made = qn_calloc(1, sizeof *made);
+    qn_auto_free char *own_key = qn_strndup(key->data, key->size);
+    if (made == NULL || own_key == NULL) {
+        return qn__no_memory(err);
     }
-    if (status != QN_OK) {
-        qn_free(made);
-        qn_free(own_key);
-        return status;
-    }
-    made->key = own_key;
+    made->zygote = (struct qn_zygote)QN_ZYGOTE_INIT;
+    QN_TRY(qn_zygote_launch(spec, &made->zygote, err));
+    made->key = qn_steal(&own_key);
     made->key_size = key->size;
     made->state = STARTING;
     made->references = 1;
     made->next = pool.entries;
-    pool.entries = made;
-    *out = made;
+    *out = pool.entries = qn_steal(&made);
     return QN_OK;
 }
 
