@@ -200,94 +200,82 @@ void qn__ipc_fields_dispose(struct qn__ipc_fields *fields)
 
 /* ---- writing ---- */
 
+/* A type in the union, and what its table holds, a letter for each field: b bits of a value, s whether it is signed, p
+ * precision, c scale, w width, u unit, z the offset of a time zone, e which one of a family that begins with `first`. */
+static const struct {
+    uint8_t kind;
+    const char *fields;
+    enum qn_type_id first;
+} flat_types[] = {
+    [QN_TYPE_NULL] = { FLAT_NULL, "", 0 },
+    [QN_TYPE_BOOL] = { FLAT_BOOL, "", 0 },
+    [QN_TYPE_INT8] = { FLAT_INT, "bs", 0 },
+    [QN_TYPE_INT16] = { FLAT_INT, "bs", 0 },
+    [QN_TYPE_INT32] = { FLAT_INT, "bs", 0 },
+    [QN_TYPE_INT64] = { FLAT_INT, "bs", 0 },
+    [QN_TYPE_UINT8] = { FLAT_INT, "bs", 0 },
+    [QN_TYPE_UINT16] = { FLAT_INT, "bs", 0 },
+    [QN_TYPE_UINT32] = { FLAT_INT, "bs", 0 },
+    [QN_TYPE_UINT64] = { FLAT_INT, "bs", 0 },
+    [QN_TYPE_FLOAT16] = { FLAT_FLOAT, "e", QN_TYPE_FLOAT16 },
+    [QN_TYPE_FLOAT32] = { FLAT_FLOAT, "e", QN_TYPE_FLOAT16 },
+    [QN_TYPE_FLOAT64] = { FLAT_FLOAT, "e", QN_TYPE_FLOAT16 },
+    [QN_TYPE_DECIMAL32] = { FLAT_DECIMAL, "pcb", 0 },
+    [QN_TYPE_DECIMAL64] = { FLAT_DECIMAL, "pcb", 0 },
+    [QN_TYPE_DECIMAL128] = { FLAT_DECIMAL, "pcb", 0 },
+    [QN_TYPE_DECIMAL256] = { FLAT_DECIMAL, "pcb", 0 },
+    [QN_TYPE_STRING] = { FLAT_UTF8, "", 0 },
+    [QN_TYPE_LARGE_STRING] = { FLAT_LARGE_UTF8, "", 0 },
+    [QN_TYPE_BINARY] = { FLAT_BINARY, "", 0 },
+    [QN_TYPE_LARGE_BINARY] = { FLAT_LARGE_BINARY, "", 0 },
+    [QN_TYPE_FIXED_BINARY] = { FLAT_FIXED_BINARY, "w", 0 },
+    [QN_TYPE_DATE32] = { FLAT_DATE, "e", QN_TYPE_DATE32 },
+    [QN_TYPE_DATE64] = { FLAT_DATE, "e", QN_TYPE_DATE32 },
+    [QN_TYPE_TIME32] = { FLAT_TIME, "ub", 0 },
+    [QN_TYPE_TIME64] = { FLAT_TIME, "ub", 0 },
+    [QN_TYPE_TIMESTAMP] = { FLAT_TIMESTAMP, "uz", 0 },
+    [QN_TYPE_DURATION] = { FLAT_DURATION, "u", 0 },
+    [QN_TYPE_INTERVAL_MONTHS] = { FLAT_INTERVAL, "e", QN_TYPE_INTERVAL_MONTHS },
+    [QN_TYPE_INTERVAL_DAY_TIME] = { FLAT_INTERVAL, "e", QN_TYPE_INTERVAL_MONTHS },
+    [QN_TYPE_INTERVAL_MONTH_DAY_NANO] = { FLAT_INTERVAL, "e", QN_TYPE_INTERVAL_MONTHS },
+    [QN_TYPE_LIST] = { FLAT_LIST, "", 0 },
+    [QN_TYPE_LARGE_LIST] = { FLAT_LARGE_LIST, "", 0 },
+    [QN_TYPE_FIXED_LIST] = { FLAT_FIXED_LIST, "w", 0 },
+    [QN_TYPE_STRUCT] = { FLAT_STRUCT, "", 0 },
+    [QN_TYPE_MAP] = { FLAT_MAP, "", 0 },
+};
+
+static struct qn__flat_slot type_slot(const struct qn_type *type, char field)
+{
+    switch (field) {
+    case 'b':
+        return (struct qn__flat_slot){ 4, 8 * (int64_t)qn__type_width(type) };
+    case 's':
+        return (struct qn__flat_slot){ 1, type->id <= QN_TYPE_INT64 };
+    case 'p':
+        return (struct qn__flat_slot){ 4, type->precision };
+    case 'c':
+        return (struct qn__flat_slot){ 4, type->scale };
+    case 'w':
+        return (struct qn__flat_slot){ 4, type->width };
+    case 'u':
+        return (struct qn__flat_slot){ 2, (int64_t)type->unit };
+    case 'z':
+        return (struct qn__flat_slot){ type->timezone[0] != '\0' ? 4 : 0, 0 };
+    default:
+        return (struct qn__flat_slot){ 2, (int64_t)type->id - flat_types[type->id].first };
+    }
+}
+
 /* The kind of a type in the union and the slots of its table. */
 static uint8_t describe_type(const struct qn_type *type, struct qn__flat_slot slots[3], int *n_slots)
 {
-    static const int16_t widths[] = {
-        [QN_TYPE_DECIMAL32] = 32, [QN_TYPE_DECIMAL64] = 64, [QN_TYPE_DECIMAL128] = 128, [QN_TYPE_DECIMAL256] = 256
-    };
-    const struct qn__flat_slot unit = { 2, (int64_t)type->unit };
-    *n_slots = 0;
-    switch (type->id) {
-    case QN_TYPE_BOOL:
-        return FLAT_BOOL;
-    case QN_TYPE_INT8:
-    case QN_TYPE_INT16:
-    case QN_TYPE_INT32:
-    case QN_TYPE_INT64:
-    case QN_TYPE_UINT8:
-    case QN_TYPE_UINT16:
-    case QN_TYPE_UINT32:
-    case QN_TYPE_UINT64:
-        *n_slots = 2;
-        slots[0] = (struct qn__flat_slot){ 4, 8 * (int64_t)qn__type_width(type) };
-        slots[1] = (struct qn__flat_slot){ 1, type->id <= QN_TYPE_INT64 };
-        return FLAT_INT;
-    case QN_TYPE_FLOAT16:
-    case QN_TYPE_FLOAT32:
-    case QN_TYPE_FLOAT64:
-        *n_slots = 1;
-        slots[0] = (struct qn__flat_slot){ 2, (int64_t)type->id - QN_TYPE_FLOAT16 };
-        return FLAT_FLOAT;
-    case QN_TYPE_DECIMAL32:
-    case QN_TYPE_DECIMAL64:
-    case QN_TYPE_DECIMAL128:
-    case QN_TYPE_DECIMAL256:
-        *n_slots = 3;
-        slots[0] = (struct qn__flat_slot){ 4, type->precision };
-        slots[1] = (struct qn__flat_slot){ 4, type->scale };
-        slots[2] = (struct qn__flat_slot){ 4, widths[type->id] };
-        return FLAT_DECIMAL;
-    case QN_TYPE_STRING:
-        return FLAT_UTF8;
-    case QN_TYPE_LARGE_STRING:
-        return FLAT_LARGE_UTF8;
-    case QN_TYPE_BINARY:
-        return FLAT_BINARY;
-    case QN_TYPE_LARGE_BINARY:
-        return FLAT_LARGE_BINARY;
-    case QN_TYPE_FIXED_BINARY:
-    case QN_TYPE_FIXED_LIST:
-        *n_slots = 1;
-        slots[0] = (struct qn__flat_slot){ 4, type->width };
-        return type->id == QN_TYPE_FIXED_LIST ? FLAT_FIXED_LIST : FLAT_FIXED_BINARY;
-    case QN_TYPE_DATE32:
-    case QN_TYPE_DATE64:
-        *n_slots = 1;
-        slots[0] = (struct qn__flat_slot){ 2, type->id == QN_TYPE_DATE64 };
-        return FLAT_DATE;
-    case QN_TYPE_TIME32:
-    case QN_TYPE_TIME64:
-        *n_slots = 2;
-        slots[0] = unit;
-        slots[1] = (struct qn__flat_slot){ 4, type->id == QN_TYPE_TIME32 ? 32 : 64 };
-        return FLAT_TIME;
-    case QN_TYPE_TIMESTAMP:
-        *n_slots = 2;
-        slots[0] = unit;
-        slots[1] = (struct qn__flat_slot){ type->timezone[0] != '\0' ? 4 : 0, 0 };
-        return FLAT_TIMESTAMP;
-    case QN_TYPE_DURATION:
-        *n_slots = 1;
-        slots[0] = unit;
-        return FLAT_DURATION;
-    case QN_TYPE_INTERVAL_MONTHS:
-    case QN_TYPE_INTERVAL_DAY_TIME:
-    case QN_TYPE_INTERVAL_MONTH_DAY_NANO:
-        *n_slots = 1;
-        slots[0] = (struct qn__flat_slot){ 2, (int64_t)type->id - QN_TYPE_INTERVAL_MONTHS };
-        return FLAT_INTERVAL;
-    case QN_TYPE_LIST:
-        return FLAT_LIST;
-    case QN_TYPE_LARGE_LIST:
-        return FLAT_LARGE_LIST;
-    case QN_TYPE_STRUCT:
-        return FLAT_STRUCT;
-    case QN_TYPE_MAP:
-        return FLAT_MAP;
-    default:
-        return FLAT_NULL;
+    const char *fields = flat_types[type->id].fields;
+    *n_slots = (int)strlen(fields);
+    for (int i = 0; i < *n_slots; i++) {
+        slots[i] = type_slot(type, fields[i]);
     }
+    return flat_types[type->id].kind;
 }
 
 /* The pairs of a field's metadata as the C data interface has them: native i32 counts before each text. */
