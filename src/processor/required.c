@@ -113,7 +113,8 @@ enum qn_status qn_required_check(struct qn_required *required, const struct Arro
     for (int64_t i = 0; i < required->n; i++) {
         struct qn_required_column *column = &required->columns[i];
         const struct ArrowArray *array = batch->children[column->column];
-        if (array->null_count == 0 && column->want->n_children == 0 && array->dictionary == NULL) {
+        bool typed = column->reader.type.id != QN_TYPE_NULL;
+        if (typed && array->null_count == 0 && column->want->n_children == 0 && array->dictionary == NULL) {
             continue;
         }
         QN_TRY(qn_reader_bind(&column->reader, array, err));

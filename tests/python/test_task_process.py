@@ -379,6 +379,28 @@ def test_an_input_that_the_source_does_not_give_is_told_before_a_row_is_read(fol
         qn.Task(plan_of(folder, step)).run()
 
 
+def test_an_expression_without_rows_has_no_type_to_complain_of(folder: Path) -> None:
+    """SQLite tells the type of an expression by its values: with nothing new there are none."""
+    step = {"statement": 'return [r | {"note": ""} for r in INPUT_DATA]', "input": {"id": "Int64!"}}
+    plan = plan_of(folder, step)
+    plan["source"]["query"] = "select id + 0 as id from flights where id > :checkpoint order by id"
+    task = qn.Task(plan)
+    assert [task.run().rows, task.run().rows] == [10, 0]
+    plan["source"]["query"] = "select null as id where :checkpoint >= 0"
+    with pytest.raises(qn.QueryExecutionError, match='row 0, field "id": expected Int64!, found null'):
+        qn.Task(plan).run()
+
+
+def test_a_table_is_read_past_the_checkpoint(folder: Path) -> None:
+    plan = plan_of(folder, 'return [{"id": r["id"], "note": r["carrier"]} for r in INPUT_DATA]')
+    plan["source"] = {"connection": "ops", "table": "flights"}
+    task = qn.Task(plan)
+    assert [task.run().rows, task.run().rows] == [10, 0]
+    add(folder, flights(11, 12))
+    assert task.run().rows == 2
+    assert [i for i, _ in moved(folder)] == list(range(1, 13))
+
+
 # ---- failures --------------------------------------------------------------------------------------------------------
 
 FAILURES: list[tuple[str, dict[str, Any], type[qn.QanatError], str]] = [
