@@ -9,8 +9,8 @@
 
 #include <qanat/database.h>
 #include <qanat/error.h>
-#include <qanat/stream.h>
 #include <qanat/processor.h>
+#include <qanat/stream.h>
 #include <qanat/task.h>
 
 #ifdef __cplusplus
