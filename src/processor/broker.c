@@ -278,7 +278,8 @@ static socklen_t socket_address(const struct qn_network_address *address, uint16
     return sizeof *in6;
 }
 
-/* Does the address belong to this machine? The kernel would take it as the source too; a UDP socket asks without a packet. */
+/* Does the address belong to this machine? The kernel would take it as the source too; a UDP socket asks without a
+ * packet. Where it cannot be asked the answer is yes. */
 static bool is_own(const struct qn_network_address *address)
 {
     struct sockaddr_storage to;
@@ -287,7 +288,7 @@ static bool is_own(const struct qn_network_address *address)
     socklen_t source_size = sizeof source;
     int fd = socket(address->family, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0) {
-        return false;
+        return true;
     }
     struct qn_network_address found;
     uint16_t port = 0;
@@ -323,6 +324,16 @@ static bool is_allowed(struct qn_broker *broker, const struct wish *wish)
     return false;
 }
 
+/* The engine's own limit is not the run's to understand as its own. */
+static int translate_shortage(struct qn_broker *broker, int error)
+{
+    if (error != EMFILE) {
+        return error;
+    }
+    qn_broker__log(broker, "a connection was not made: the engine has no descriptor left");
+    return ENFILE;
+}
+
 /* Dial and hand over, or park; 0 where the answer is given or will be, else the errno for the run. */
 static int dial(struct qn_broker *broker, const struct wish *wish, int theirs)
 {
@@ -330,7 +341,7 @@ static int dial(struct qn_broker *broker, const struct wish *wish, int theirs)
     socklen_t size = socket_address(&wish->address, wish->port, &to);
     int fd = socket(wish->address.family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, IPPROTO_TCP);
     if (fd < 0) {
-        return errno;
+        return translate_shortage(broker, errno);
     }
     copy_options(theirs, fd);
     bool blocks = (fcntl(theirs, F_GETFL) & O_NONBLOCK) == 0;
@@ -408,7 +419,7 @@ static int serve(struct qn_broker *broker, const struct seccomp_notif *request)
     }
     int theirs = (int)syscall(SYS_pidfd_getfd, broker->pid_fd, wish.target_fd, 0);
     if (theirs < 0) {
-        return errno == EBADF ? EBADF : EPERM;
+        return translate_shortage(broker, errno);
     }
     error = check_socket(theirs, wish.address.family);
     if (error == 0) {

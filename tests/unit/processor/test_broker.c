@@ -4,9 +4,12 @@
  */
 #include "broker_fixture.h"
 
+#include "base/fault.h"
+
 #include <net/if.h>
 #include <sched.h>
 #include <stdatomic.h>
+#include <sys/resource.h>
 
 static int open_fds; /* before the test */
 
@@ -734,6 +737,75 @@ static void broker__a_run_that_reads_no_answers_loses_them(void **state)
     run_close(&run);
 }
 
+/* ---- when the engine is short of something ---- */
+
+static void forgetful_resolver(const char *host, int family, struct qn_names_answer *out)
+{
+    fake_resolver(host, family, out);
+    (void)qn_fault_arm(QN_FAULT_ALLOC, 1, QN_FAULT_ONCE); /* the next one is for remembering the address */
+}
+
+static void ask_the_forgetful(const struct world *world)
+{
+    struct qn_name_answer answer;
+    ask(world, "localhost", AF_UNSPEC, &answer);
+    CHECK(answer.error == EAI_MEMORY && answer.n_addresses == 0);
+    CHECK(try_port(world->open) == EACCES); /* not told, so not allowed either */
+    ask(world, "127.0.0.1", AF_UNSPEC, &answer);
+    CHECK(answer.error == 0);
+}
+
+static void broker__an_address_that_cannot_be_remembered_is_not_told(void **state)
+{
+    (void)state;
+    struct run run;
+    struct qn_error err = QN_ERROR_INIT;
+    struct qn_broker *broker = NULL;
+    if (!qn_fault_arm(QN_FAULT_ALLOC, 1, QN_FAULT_ONCE)) {
+        print_message("skipped: this build has no fault points\n");
+        skip();
+    }
+    assert_int_equal(qn_broker_new(NULL, NULL, NULL, &broker, &err), QN_ERR_NO_MEMORY);
+    assert_null(broker);
+    run_open(&run);
+    const char *entries[] = { "localhost:*" };
+    qn_names_set_resolver(forgetful_resolver);
+    run_fork(&run, QN_NETWORK_LIST, entries, 1, ask_the_forgetful);
+    run_join(&run);
+    run_expect_end(&run, 0);
+    assert_true(qn_fault_arm(QN_FAULT_ALLOC, 0, QN_FAULT_ONCE));
+    run_close(&run);
+}
+
+static void connect_without_descriptors(const struct world *world)
+{
+    CHECK(try_port(world->open) == ENFILE);
+}
+
+static void broker__an_engine_without_descriptors_says_so(void **state)
+{
+    (void)state;
+    struct run run;
+    struct rlimit before_that;
+    run_open(&run);
+    run_start(&run, &run.world.open, 1, connect_without_descriptors);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before_that), 0);
+    struct rlimit few = { .rlim_cur = 3, .rlim_max = before_that.rlim_max }; /* all below are taken */
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+    bool ended = false;
+    struct pollfd entry = { .fd = qn_broker_fd(run.broker), .events = POLLIN };
+    struct qn_error err = QN_ERROR_INIT;
+    while (!ended) { /* poll() of more descriptors than the limit is refused */
+        assert_true(poll(&entry, 1, PATIENCE_MS) == 1);
+        assert_int_equal(qn_broker_handle(run.broker, &err), QN_OK);
+        ended = run.logs.size > 0;
+    }
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before_that), 0);
+    run_expect_end(&run, 0);
+    assert_string_equal(qn_buffer_text(&run.logs), "a connection was not made: the engine has no descriptor left\n");
+    run_close(&run);
+}
+
 /* ---- this machine ---- */
 
 #define OWN_ADDRESS "8.8.4.4"
@@ -941,6 +1013,8 @@ int main(int argc, char **argv)
         cmocka_unit_test_setup_teardown(broker__a_name_that_takes_too_long_is_given_up, before, after),
         cmocka_unit_test_setup_teardown(broker__a_broken_question_ends_the_names_and_nothing_else, before, after),
         cmocka_unit_test_setup_teardown(broker__a_run_that_reads_no_answers_loses_them, before, after),
+        cmocka_unit_test_setup_teardown(broker__an_address_that_cannot_be_remembered_is_not_told, before, after),
+        cmocka_unit_test_setup_teardown(broker__an_engine_without_descriptors_says_so, before, after),
         cmocka_unit_test_setup_teardown(broker__public_is_not_the_machines_own_public_address, before, after),
         cmocka_unit_test_setup_teardown(broker__the_owner_of_the_runs_namespaces_may_look_in, before, after),
         cmocka_unit_test_setup_teardown(broker__where_the_kernel_denies_access_there_is_no_network, before, after),
