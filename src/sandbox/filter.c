@@ -19,6 +19,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -140,6 +141,7 @@ static const int NETWORK_ASKED[] = { C(connect) };
     }
 #define OPTION(level, name) { C(setsockopt), { { 1, ALL, level }, { 2, ALL, name } } }, READ_OPTION(level, name)
 static const struct rule NETWORK_ALLOWED_IF[] = {
+    { C(prlimit64), { { 0, ALL, 0 }, { 1, ALL, RLIMIT_NOFILE } } }, /* qn_lockdown_finish; it can only be lowered */
     TCP(AF_INET, 0),
     TCP(AF_INET, IPPROTO_TCP),
     TCP(AF_INET6, 0),

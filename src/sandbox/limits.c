@@ -65,11 +65,13 @@ enum qn_status qn__limits_apply(const struct qn_lockdown *lockdown, struct qn_er
         { RLIMIT_RTPRIO, 0 },
         { RLIMIT_SIGPENDING, SIGNALS },
         { RLIMIT_STACK, QN_STACK_SIZE },
-        { RLIMIT_NOFILE, lockdown->files },
         { RLIMIT_NPROC, lockdown->tier == QN_SANDBOX_FULL ? lockdown->threads : ALL_RUNS_THREADS },
     };
     for (size_t i = 0; i < sizeof limits / sizeof *limits; i++) {
         QN_TRY(limit(limits[i].resource, limits[i].value, err));
+    }
+    if (!lockdown->network) {
+        QN_TRY(limit(RLIMIT_NOFILE, lockdown->files, err));
     }
     if (lockdown->memory == 0) {
         return QN_OK;
@@ -81,4 +83,9 @@ enum qn_status qn__limits_apply(const struct qn_lockdown *lockdown, struct qn_er
     rlim_t memory = lockdown->memory < RLIM_INFINITY / 4 ? lockdown->memory : RLIM_INFINITY / 4;
     QN_TRY(limit(RLIMIT_DATA, data * page + memory, err));
     return limit(RLIMIT_AS, addresses * page + memory + RESERVED_ADDRESSES, err);
+}
+
+enum qn_status qn_lockdown_finish(const struct qn_lockdown *lockdown, struct qn_error *err)
+{
+    return lockdown->network ? limit(RLIMIT_NOFILE, lockdown->files, err) : QN_OK;
 }

@@ -145,6 +145,9 @@ static PyObject *lock_down(PyObject *self, PyObject *keep)
     if (listener >= 0) {
         close(listener);
     }
+    if (qn_lockdown_finish(&lockdown, &err) != QN_OK) {
+        fail_lock_down(child, err.message);
+    }
     Py_RETURN_NONE;
 }
 

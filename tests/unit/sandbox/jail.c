@@ -201,8 +201,12 @@ static void send_listener(int listener)
 
 static void run(const struct jail *jail, int listener)
 {
+    struct qn_error err = QN_ERROR_INIT;
     if (listener >= 0) {
         send_listener(listener);
+    }
+    if (qn_lockdown_finish(&jail->lockdown, &err) != QN_OK) {
+        fail(err.message);
     }
     if (strcmp(jail->mode, "try") == 0) {
         try_all(jail);

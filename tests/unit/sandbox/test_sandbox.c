@@ -454,19 +454,61 @@ static int receive_listener(int control)
     };
     assert_int_equal(qn_poll_one(control, POLLIN, qn_deadline_after_ms(DEADLINE_MS), NULL), QN_OK);
     assert_int_equal(recvmsg(control, &message, MSG_CMSG_CLOEXEC), 1);
-    assert_int_equal(byte, 'L');
+    if (byte != 'L') {
+        qn_auto_buffer rest = QN_BUFFER_INIT;
+        read_until(control, NULL, &rest);
+        fail_msg("%c%s", byte, qn_buffer_text(&rest));
+    }
     struct cmsghdr *attached = CMSG_FIRSTHDR(&message);
     assert_non_null(attached);
     memcpy(&fd, CMSG_DATA(attached), sizeof fd);
     return fd;
 }
 
+/* Send `count` descriptors that nobody receives: the kernel counts them for the user until both ends are closed. */
+static void put_under_way(int count, int ends[2])
+{
+    char byte = 'x';
+    char space[CMSG_SPACE(250 * sizeof(int))] = { 0 };
+    struct iovec piece = { .iov_base = &byte, .iov_len = 1 };
+    struct msghdr message = { .msg_iov = &piece,
+                              .msg_iovlen = 1,
+                              .msg_control = space,
+                              .msg_controllen = CMSG_SPACE((size_t)count * sizeof(int)) };
+    struct cmsghdr *attached = CMSG_FIRSTHDR(&message);
+    attached->cmsg_level = SOL_SOCKET;
+    attached->cmsg_type = SCM_RIGHTS;
+    attached->cmsg_len = CMSG_LEN((size_t)count * sizeof(int)); /* standard input, again and again */
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
+    assert_int_equal(sendmsg(ends[0], &message, MSG_NOSIGNAL), 1);
+}
+
+/* Descriptors that other runs of the same user have under way keep no run from starting. */
+static void lockdown__with_network_starts_whatever_others_send(void **state)
+{
+    (void)state;
+    struct started started;
+    auto_outcome outcome = { .how = { false, 0 } };
+    int ends[2];
+    put_under_way(200, ends);
+    qn_buffer_append_byte(&outcome.said, '\n');
+    start("files", "net", "strict", "", readable_file, &started);
+    int listener = receive_listener(started.control);
+    finish(&started, &outcome);
+    (void)close(listener);
+    (void)close(ends[0]);
+    (void)close(ends[1]);
+    assert_int_equal(said(&outcome, "files"), 64 - 4); /* and the limit is there all the same */
+    assert_int_equal(said(&outcome, "refused"), EMFILE);
+}
+
 static void filter__with_network_asks_for_each_connection(void **state)
 {
     (void)state;
-    static const char TRIED[] = "socket_tcp,socket_tcp6,option_no_delay,connect,socket_unix,socket_udp,socket_sctp,"
-                                "socket_mptcp,socket_netlink,bind,listen,accept4,sendto_fast_open,sendmsg_fast_open,"
-                                "option_ulp,option_fast_open,option_device,option_zerocopy_receive,interfaces";
+    static const char TRIED[] =
+        "socket_tcp,socket_tcp6,option_no_delay,connect,socket_unix,socket_udp,socket_sctp,"
+        "socket_mptcp,socket_netlink,bind,listen,accept4,sendto_fast_open,sendmsg_fast_open,"
+        "option_ulp,option_fast_open,option_device,option_zerocopy_receive,interfaces,raise_limit,setrlimit";
     struct started started;
     auto_outcome outcome = { .how = { false, 0 } };
     qn_buffer_append_byte(&outcome.said, '\n');
@@ -499,7 +541,8 @@ static void filter__with_network_asks_for_each_connection(void **state)
                                          "sendto_fast_open", "sendmsg_fast_open",
                                          "option_ulp",       "option_fast_open",
                                          "option_device",    "option_zerocopy_receive",
-                                         "interfaces" };
+                                         "interfaces",       "raise_limit",
+                                         "setrlimit" };
     for (size_t i = 0; i < sizeof STILL / sizeof *STILL; i++) {
         if (said(&outcome, STILL[i]) != EPERM) {
             fail_msg("%s: %ld", STILL[i], said(&outcome, STILL[i]));
@@ -933,6 +976,7 @@ static int run_all(const char *who)
         cmocka_unit_test(filter__kills_other_architectures),
         cmocka_unit_test(filter__lets_libraries_be_loaded),
         cmocka_unit_test(filter__with_network_asks_for_each_connection),
+        cmocka_unit_test(lockdown__with_network_starts_whatever_others_send),
         cmocka_unit_test(landlock__alone_lets_nothing_but_the_readable_be_read),
         cmocka_unit_test(landlock__alone_refuses_tcp),
         cmocka_unit_test(network_namespace__alone_reaches_nobody),
