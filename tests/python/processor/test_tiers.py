@@ -1,4 +1,4 @@
-"""A machine that denies user namespaces: nothing runs, the error names layer and remedy; what an administrator may say."""
+"""A machine that denies user namespaces: nothing runs, the error says what to do; what an administrator may say."""
 
 from __future__ import annotations
 
