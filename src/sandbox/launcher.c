@@ -56,17 +56,23 @@ static enum qn_status prepare_descriptors(struct qn_error *err)
     return place(filter, QN_SANDBOX_FD_FILTER_NET, err);
 }
 
-/* What the engine's own settings must not decide, and what nobody gets back. (glibc takes the limit of the stack for the
- * stacks of threads, which count as memory of a run; the kernel lays memory out differently where it has none.) */
+/* What the engine's own settings must not decide, and what nobody gets back. The limit of the stack is glibc's for the
+ * stacks of threads, which count as memory of a run, and where there is none the kernel lays memory out differently. The
+ * zygote holds descriptors of every run, and what it may send is compared with its limit: it gets what can be had. */
 static enum qn_status give_up_rights(struct qn_error *err)
 {
     struct rlimit none = { 0, 0 };
-    struct rlimit stack = { 0, 0 };
-    (void)getrlimit(RLIMIT_STACK, &stack);
-    stack.rlim_max = stack.rlim_max < QN_STACK_SIZE ? stack.rlim_max : QN_STACK_SIZE;
-    stack.rlim_cur = stack.rlim_max;
-    if (personality(PER_LINUX) < 0 || setrlimit(RLIMIT_CORE, &none) != 0 || setrlimit(RLIMIT_STACK, &stack) != 0 ||
-        chdir("/") != 0) {
+    struct rlimit stack;
+    struct rlimit files;
+    bool fine = getrlimit(RLIMIT_STACK, &stack) == 0 && getrlimit(RLIMIT_NOFILE, &files) == 0;
+    if (fine) {
+        stack.rlim_max = stack.rlim_max < QN_STACK_SIZE ? stack.rlim_max : QN_STACK_SIZE;
+        stack.rlim_cur = stack.rlim_max;
+        files.rlim_cur = files.rlim_max;
+        fine = setrlimit(RLIMIT_STACK, &stack) == 0 && setrlimit(RLIMIT_NOFILE, &files) == 0 &&
+               setrlimit(RLIMIT_CORE, &none) == 0;
+    }
+    if (!fine || personality(PER_LINUX) < 0 || chdir("/") != 0) {
         return qn_error_set(err, QN_ERR_IO, "preparing the process: %m");
     }
     QN_TRY(qn__capabilities_drop(err));

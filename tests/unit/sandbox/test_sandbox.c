@@ -33,6 +33,7 @@
 #include <sys/mman.h>
 #include <sys/personality.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -332,6 +333,9 @@ static void zygote__has_no_rights_and_only_its_descriptors(void **state)
     assert_int_equal(said(&outcome, "no_new_privs"), 1);
     assert_int_equal(said(&outcome, "core"), 0);
     assert_int_equal(said(&outcome, "stack"), 8 << 20);
+    struct rlimit files;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &files), 0);
+    assert_int_equal(said(&outcome, "nofile"), (long)files.rlim_max);
     if (tier == QN_SANDBOX_FULL) {
         assert_int_equal(said(&outcome, "bounding"), 0);
         assert_int_equal(said(&outcome, "securebits"), 0xef);
