@@ -170,10 +170,25 @@ static PyObject *threads(PyObject *module, PyObject *unused)
     return PyLong_FromLong(strtol(line + strlen("\nThreads:"), NULL, 10));
 }
 
+PyDoc_STRVAR(
+    warm_up_doc,
+    "warm_up(function, /)\n--\n\nRun a coroutine function that returns its rows over some of our own, which go "
+    "nowhere.");
+
+static PyObject *warm_up(PyObject *module, PyObject *function)
+{
+    (void)module;
+    if (child_warm_up(function) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
 /* ---- the module ---- */
 
 static PyMethodDef methods[] = { { "serve", serve, METH_VARARGS, serve_doc },
                                  { "threads", threads, METH_NOARGS, threads_doc },
+                                 { "warm_up", warm_up, METH_O, warm_up_doc },
                                  { NULL, NULL, 0, NULL } };
 
 static int execute(PyObject *module)

@@ -142,6 +142,9 @@ int child_put_stream(struct child *child, struct ArrowArrayStream *stream); /* w
  * `values` a list of objects. */
 int child_put_columns(struct child *child, int64_t rows, PyObject *columns);
 
+/* warm_up.c: a run of `function` over rows of our own, which goes nowhere. -1 with an exception. */
+int child_warm_up(PyObject *function);
+
 /* The exception for a failure of the library: MemoryError, or RuntimeError with its message. Returns NULL. */
 PyObject *worker_raise(const struct qn_error *err);
 

@@ -19,13 +19,13 @@ from . import execute, network
 YOUNG = 50_000
 
 
-def prepare() -> None:
+def prepare(extension: Any) -> None:
     """In the zygote, before the heap is frozen: what every run would do otherwise."""
     loop = asyncio.new_event_loop()
     loop.run_until_complete(asyncio.sleep(0))
     loop.close()
     asyncio.set_event_loop(None)
-    execute.prepare()
+    execute.prepare(extension)
     network.install(-1)
     gc.disable()
 
@@ -53,12 +53,12 @@ class Loop:
         return self._loop
 
 
-def main(run: Any) -> None:
+def main(run: Any, extension: Any) -> None:
     """Does not return."""
     loop = Loop()
     if run.names_fd >= 0:
         network.install(run.names_fd)
-    execute.warm_up()
+    execute.warm_up(extension)
     run.lock_down(loop.descriptors)
     sys.stdin = None
     gc.set_threshold(YOUNG, 20, 20)

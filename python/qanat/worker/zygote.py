@@ -92,7 +92,7 @@ def prepare(config: dict[str, Any]) -> Any:
     if extension.VERSION != VERSION:
         raise ImportError(f"{config['extension']} is of another release than {folder}")
     part("warm").up(config["modules"])
-    part("child").prepare()
+    part("child").prepare(extension)
     threads = threads_left(extension)
     if threads != 1:
         names = ", ".join(config["modules"])
@@ -112,7 +112,7 @@ def main() -> None:
     gc.collect()
     gc.freeze()
     run = extension.serve(config["readable"], config["tier"] == "reduced")
-    part("child").main(run)
+    part("child").main(run, extension)
 
 
 if __name__ == "__main__":
