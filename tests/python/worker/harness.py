@@ -165,7 +165,11 @@ class Run:
         return kind, self.receive_exactly(size)
 
     def wait_ready(self) -> None:
-        kind, payload = self.receive()
+        try:
+            kind, payload = self.receive()
+        except EOFError:
+            code, signal, *_ = self.wait_ended()
+            raise AssertionError(f"the run ended before it was ready: exit code {code}, signal {signal}") from None
         assert kind == READY, payload.decode()
 
     def send(self, kind: int, payload: bytes = b"", fd: int = -1) -> None:

@@ -159,7 +159,7 @@ def test_the_end_of_control_ends_everything(tier: str) -> None:
     zygote = Zygote(tier=tier)
     waiting = zygote.fork()
     running = zygote.fork()
-    running.start("while True:\n    pass", SCHEMA, ids(1))
+    running.start("while True:\n    pass\nreturn []", SCHEMA, ids(1))
     assert zygote.close() == 0
     for run in (waiting, running):
         assert ended(run.pid_fd)
@@ -169,7 +169,9 @@ def test_the_end_of_control_ends_everything(tier: str) -> None:
 
 def test_a_run_that_is_given_up_is_killed(zygote: Zygote) -> None:
     run = zygote.fork()
-    run.start("while True:\n    try:\n        x = 1\n    except BaseException:\n        pass", SCHEMA, ids(1))
+    run.start(
+        "while True:\n    try:\n        x = 1\n    except BaseException:\n        pass\nreturn []", SCHEMA, ids(1)
+    )
     run.report.close()
     assert ended(run.pid_fd)
     run.close()
@@ -186,7 +188,7 @@ def test_a_ready_run_ends_with_its_channel(zygote: Zygote) -> None:
 
 def test_a_killed_run_is_told_by_its_signal(zygote: Zygote) -> None:
     run = zygote.fork()
-    run.start("while True:\n    x = 1", SCHEMA, ids(1))
+    run.start("while True:\n    x = 1\nreturn []", SCHEMA, ids(1))
     signal.pidfd_send_signal(run.pid_fd, signal.SIGKILL)
     code, number, peak, _ = run.wait_ended()
     assert (code, number) == (0, signal.SIGKILL)
