@@ -12,8 +12,12 @@
 #include "processor/zygote.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -212,9 +216,9 @@ void qn_child_kill(const struct qn_child *child)
     }
 }
 
-bool qn_child_wait(struct qn_child *child)
+bool qn_child_wait(struct qn_child *child, int64_t milliseconds)
 {
-    int64_t deadline = qn_deadline_after_ms(QN_CHILD_END_MS);
+    int64_t deadline = qn_deadline_after_ms(milliseconds);
     while (!child->ended && child->owner == getpid()) {
         qn_child_look(child);
         int64_t left = qn_deadline_remaining_ms(deadline);
@@ -228,6 +232,31 @@ bool qn_child_wait(struct qn_child *child)
         }
     }
     return child->ended;
+}
+
+/* The number after `key` in a file of /proc; 0 where it is not there. */
+static long long number_in(const char *path, const char *key)
+{
+    char text[4096];
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t size = fd >= 0 ? read(fd, text, sizeof text - 1) : -1;
+    qn_channel_close(&fd);
+    text[size > 0 ? size : 0] = '\0';
+    const char *found = strstr(text, key);
+    return found != NULL ? strtoll(found + strlen(key), NULL, 10) : 0;
+}
+
+uint64_t qn_child_peak(const struct qn_child *child)
+{
+    char path[64];
+    (void)snprintf(path, sizeof path, "/proc/self/fdinfo/%d", child->pid_fd);
+    long long pid = number_in(path, "\nPid:");
+    if (pid <= 0) {
+        return 0;
+    }
+    (void)snprintf(path, sizeof path, "/proc/%lld/status", pid);
+    long long kib = number_in(path, "\nVmHWM:");
+    return kib > 0 ? (uint64_t)kib * 1024 : 0;
 }
 
 void qn_child_close(struct qn_child *child)

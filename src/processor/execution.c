@@ -55,13 +55,13 @@ static void refill(struct qn_execution *self)
 /* ---- the end ---- */
 
 /* No process is left, and no descriptor: the outcome, where nothing has made one, is how the process ended. */
-static void end_run(struct qn_execution *self)
+static void end_run_within(struct qn_execution *self, int64_t milliseconds)
 {
     struct qn_child *child = &self->taken.child;
     if (self->taken.home != NULL) {
         qn_child_kill(child);
-        bool known = qn_child_wait(child);
-        self->end = child->end;
+        bool known = qn_child_wait(child, milliseconds);
+        self->end = known ? child->end : self->end;
         qn__execution_outcome_ended(self, known);
         qn_broker_free(self->broker);
         self->broker = NULL;
@@ -76,13 +76,20 @@ static void end_run(struct qn_execution *self)
     qn__execution_outcome_settle(self);
 }
 
+static void end_run(struct qn_execution *self)
+{
+    end_run_within(self, QN_CHILD_END_MS);
+}
+
+/* It does nothing more from the kill on. Where it has much memory, the kernel frees that while the outcome is told already. */
 static void end_timed_out(struct qn_execution *self)
 {
     int64_t deadline = deadline_of(self);
     double limit = (double)(self->check_only ? QN_CHECK_TIMEOUT_NANOS : self->processor->timeout) / 1e9;
     qn__execution_outcome_format(self, QN_EXECUTION_TIMED_OUT,
                                  "the statement was stopped: it ran for longer than %.6g s", limit);
-    end_run(self);
+    self->end.peak_memory = qn_child_peak(&self->taken.child); /* a process that is dying does not tell */
+    end_run_within(self, QN_CHILD_KILLED_MS);
     self->seconds_killed = (double)(self->ended_at - deadline) / 1e9;
 }
 

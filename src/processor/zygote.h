@@ -16,6 +16,7 @@
 #define QN_ZYGOTE_START_MS 60000 /* imports of heavy modules included */
 #define QN_CHILD_START_MS  30000 /* a fork and its lock-down, on a machine under load */
 #define QN_CHILD_END_MS    10000 /* a process that was killed */
+#define QN_CHILD_KILLED_MS 5     /* the same at a deadline: the kernel may take longer to free its memory */
 #define QN_CHILD_FILES     64
 /* With network every row in flight may have a connection. Besides, the kernel counts the descriptors that all processes of
  * the sandbox's user have sent and nobody has received yet against this limit, when a child sends its listener. */
@@ -90,7 +91,9 @@ void qn_child_look(struct qn_child *child);
 /* SIGKILL. Nothing where it has ended, or belongs to another process. */
 void qn_child_kill(const struct qn_child *child);
 /* Wait for the end of one that was killed; not interrupted. False where it is not known how it ended. */
-bool qn_child_wait(struct qn_child *child);
+bool qn_child_wait(struct qn_child *child, int64_t milliseconds);
+/* The most memory that it has had resident so far; 0 where that cannot be found out. */
+uint64_t qn_child_peak(const struct qn_child *child);
 /* Close all; one that still runs is killed by its zygote. */
 void qn_child_close(struct qn_child *child);
 
