@@ -15,8 +15,10 @@ from __future__ import annotations
 import ast
 import re
 import string
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 MAX_SOURCE = 1 << 20  # bytes
 MAX_NODES = 250_000  # of the syntax tree
@@ -120,7 +122,6 @@ WITHHELD = {
 }
 
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
-COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 
 
 class StatementProblem(Exception):
@@ -227,9 +228,9 @@ class Scope:
 
 @dataclass(slots=True)
 class Findings:
-    """What one pass found. `problems` are in no order: (line, column in bytes from 0, message)."""
+    """What one pass found."""
 
-    problems: list[tuple[int, int, str]] = field(default_factory=list)
+    problem: tuple[int, int, str] | None = None  # the first in the source: line, column in bytes from 0, message
     imports: set[str] = field(default_factory=set)
     awaits: bool = False  # the statement itself awaits, not only functions in it
     coroutines: bool = False  # it may make coroutines that nobody awaits
@@ -256,113 +257,123 @@ class Pass:
             self.finish()
 
     def add(self, node: ast.AST, message: str) -> None:
-        if len(self.found.problems) < 1000:
-            line, column = getattr(node, "lineno", 1), getattr(node, "col_offset", 0)
-            self.found.problems.append((line, column, message))
+        self.add_at(getattr(node, "lineno", 1), getattr(node, "col_offset", 0), message)
+
+    def add_at(self, line: int, column: int, message: str) -> None:
+        first = self.found.problem
+        if first is None or (line, column) < first[:2]:
+            self.found.problem = (line, column, message)
 
     def walk(self, tree: ast.Module) -> None:
-        pending: list[tuple[ast.AST, Scope]] = [(node, Scope("statement")) for node in reversed(tree.body)]
+        """Call what is interested in each node, in any order: the first problem is found by its place."""
+        pending: list[tuple[ast.AST, Scope]] = [(node, Scope("statement")) for node in tree.body]
+        rules = RULES if self.rules else {}
         count = 0
         while pending:
             node, scope = pending.pop()
             count += 1
             if count > MAX_NODES:
-                raise StatementProblem(
-                    getattr(node, "lineno", 1), 1, f"the statement is too large: more than {MAX_NODES} parts"
-                )
-            self.structure(node, scope)
-            if self.rules:
-                self.check(node, scope)
-            pending += reversed(list(self.children(node, scope)))
+                line = getattr(node, "lineno", 1)
+                raise StatementProblem(line, 1, f"the statement is too large: more than {MAX_NODES} parts")
+            kind = type(node)
+            if (look := STRUCTURE.get(kind)) is not None:
+                look(self, node, scope)
+            if (look := rules.get(kind)) is not None:
+                look(self, node, scope)
+            inner = self.inner_scope(node, scope)
+            for name in FIELDS.get(kind, kind._fields):
+                value = getattr(node, name, None)
+                of_value = inner if name == "body" else scope
+                if isinstance(value, list):
+                    pending += [(child, of_value) for child in value if isinstance(child, ast.AST)]
+                elif isinstance(value, ast.AST):
+                    pending.append((value, of_value))
 
     @staticmethod
-    def children(node: ast.AST, scope: Scope) -> Iterator[tuple[ast.AST, Scope]]:
-        """The children with their scopes; defaults, bases and decorators belong to the scope around."""
-        inner = scope
+    def inner_scope(node: ast.AST, scope: Scope) -> Scope:
+        """The scope of a node's body; defaults, bases and decorators belong to the scope around."""
         if isinstance(node, FUNCTIONS):
             first = [argument.arg for argument in [*node.args.posonlyargs, *node.args.args][:1]]
-            inner = Scope("function", scope.has_self or (scope.kind == "class" and first == ["self"]))
-        elif isinstance(node, ast.ClassDef):
-            inner = Scope("class", scope.has_self)
-        body = node.body if inner is not scope and isinstance(node, (*FUNCTIONS, ast.ClassDef)) else []
-        inside = set(map(id, body)) if isinstance(body, list) else {id(body)}
-        for child in ast.iter_child_nodes(node):
-            yield child, inner if id(child) in inside else scope
+            return Scope("function", scope.has_self or (scope.kind == "class" and first == ["self"]))
+        if isinstance(node, ast.ClassDef):
+            return Scope("class", scope.has_self)
+        return scope
 
     # ---- what is so with and without the rules ----
 
-    def structure(self, node: ast.AST, scope: Scope) -> None:
-        top = scope.kind == "statement"
-        if isinstance(node, ast.Import):
-            self.found.imports.update(alias.name for alias in node.names)
-            self.found.coroutines = True
-        elif isinstance(node, ast.ImportFrom):
-            module = node.module or ""
-            self.found.imports.add(module)
-            self.found.imports.update(
-                inner for alias in node.names if (inner := f"{module}.{alias.name}") in self.allow
-            )
-            self.found.coroutines = True
-        elif isinstance(node, ast.AsyncFunctionDef) or (isinstance(node, ast.Name) and node.id == "sleep"):
-            self.found.coroutines = True
-        elif top and isinstance(node, ast.Return):
-            self.found.returns = True
-        elif top and isinstance(node, ast.Yield | ast.YieldFrom):
-            self.add(node, "'yield' is not allowed here: a statement ends with 'return' and a list of all its rows")
-        elif top and self.waits(node):
-            self.found.awaits = True
+    def see_import(self, node: ast.Import, scope: Scope) -> None:
+        self.found.imports.update(alias.name for alias in node.names)
+        self.found.coroutines = True
 
-    @staticmethod
-    def waits(node: ast.AST) -> bool:
-        if isinstance(node, COMPREHENSIONS):
-            return any(part.is_async for part in node.generators)
-        return isinstance(node, ast.Await | ast.AsyncFor | ast.AsyncWith)
+    def see_import_from(self, node: ast.ImportFrom, scope: Scope) -> None:
+        module = node.module or ""
+        self.found.imports.add(module)
+        self.found.imports.update(inner for alias in node.names if (inner := f"{module}.{alias.name}") in self.allow)
+        self.found.coroutines = True
+
+    def see_name(self, node: ast.Name, scope: Scope) -> None:
+        self.found.coroutines |= node.id == "sleep"
+
+    def see_coroutine(self, node: ast.AST, scope: Scope) -> None:
+        self.found.coroutines = True
+
+    def see_return(self, node: ast.AST, scope: Scope) -> None:
+        self.found.returns |= scope.kind == "statement"
+
+    def see_yield(self, node: ast.AST, scope: Scope) -> None:
+        if scope.kind == "statement":
+            self.add(node, "'yield' is not allowed here: a statement ends with 'return' and a list of all its rows")
+
+    def see_await(self, node: ast.AST, scope: Scope) -> None:
+        self.found.awaits |= scope.kind == "statement"
+
+    def see_comprehension(self, node: ast.comprehension, scope: Scope) -> None:
+        self.found.awaits |= scope.kind == "statement" and bool(node.is_async)
 
     # ---- the rules ----
 
-    def check(self, node: ast.AST, scope: Scope) -> None:
-        if isinstance(node, ast.Name):
-            self.check_name(node, scope)
-        elif isinstance(node, ast.Attribute):
-            self.check_attribute(node, scope)
-        elif isinstance(node, ast.Constant):
-            if isinstance(node.value, str) and "{" in node.value:
-                self.texts.append(node)
-        elif isinstance(node, ast.Call):
-            self.check_call(node)
-        elif isinstance(node, ast.keyword):
-            if node.arg is not None and is_dunder(node.arg):
-                self.add(node, f"argument {shorten(node.arg)!r} is not allowed: {DUNDER}")
-        elif isinstance(node, ast.Import | ast.ImportFrom):
-            self.check_import(node)
-        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            self.check_definition(node, scope)
-        elif isinstance(node, ast.arg):
-            self.bind(node, node.arg)
-            if node.annotation is not None:
-                self.add(node, hint(f"parameter {shorten(node.arg)!r}", f"only {shorten(node.arg)!r}"))
-        elif isinstance(node, ast.AnnAssign):
-            name = f" {shorten(node.target.id)!r}" if isinstance(node.target, ast.Name) else ""
-            target = shorten(node.target.id) if isinstance(node.target, ast.Name) else "..."
-            self.add(node, hint(f"variable{name}", f"'{target} = ...'"))
-        elif isinstance(node, ast.Global | ast.Nonlocal):
-            for name in node.names:
-                self.bind(node, name)
-        elif isinstance(node, ast.ExceptHandler | ast.MatchAs | ast.MatchStar):
-            self.bind(node, node.name)
-            if isinstance(node, ast.ExceptHandler) and node.name is not None:
-                self.failures.add(node.name)
-        elif isinstance(node, ast.MatchMapping):
-            self.bind(node, node.rest)
-        elif isinstance(node, ast.MatchClass):
-            for name in node.kwd_attrs:
-                self.check_attribute_name(node, name)
-        elif isinstance(node, ast.TryStar):
-            self.add(node, "'except*' is not allowed: write 'except'")
-        elif type(node).__name__ == "TypeAlias":
-            self.add(node, "'type' statements are not allowed: type hints have no use here, remove it")
-        elif type(node).__name__ in {"TypeVar", "ParamSpec", "TypeVarTuple"}:
-            self.add(node, "type parameters are not allowed: type hints have no use here, remove '[...]'")
+    def check_constant(self, node: ast.Constant, scope: Scope) -> None:
+        if isinstance(node.value, str) and "{" in node.value:
+            self.texts.append(node)
+
+    def check_keyword(self, node: ast.keyword, scope: Scope) -> None:
+        if node.arg is not None and is_dunder(node.arg):
+            self.add(node, f"argument {shorten(node.arg)!r} is not allowed: {DUNDER}")
+
+    def check_parameter(self, node: ast.arg, scope: Scope) -> None:
+        self.bind(node, node.arg)
+        if node.annotation is not None:
+            self.add(node, hint(f"parameter {shorten(node.arg)!r}", f"only {shorten(node.arg)!r}"))
+
+    def check_annotation(self, node: ast.AnnAssign, scope: Scope) -> None:
+        name = f" {shorten(node.target.id)!r}" if isinstance(node.target, ast.Name) else ""
+        target = shorten(node.target.id) if isinstance(node.target, ast.Name) else "..."
+        self.add(node, hint(f"variable{name}", f"'{target} = ...'"))
+
+    def check_declaration(self, node: ast.Global | ast.Nonlocal, scope: Scope) -> None:
+        for name in node.names:
+            self.bind(node, name)
+
+    def check_capture(self, node: ast.ExceptHandler | ast.MatchAs | ast.MatchStar, scope: Scope) -> None:
+        self.bind(node, node.name)
+        if isinstance(node, ast.ExceptHandler) and node.name is not None:
+            self.failures.add(node.name)
+
+    def check_mapping(self, node: ast.MatchMapping, scope: Scope) -> None:
+        self.bind(node, node.rest)
+
+    def check_pattern(self, node: ast.MatchClass, scope: Scope) -> None:
+        for name in node.kwd_attrs:
+            self.check_attribute_name(node, name)
+
+    def check_except_star(self, node: ast.AST, scope: Scope) -> None:
+        self.add(node, "'except*' is not allowed: write 'except'")
+
+    def check_type_alias(self, node: ast.AST, scope: Scope) -> None:
+        self.add(node, "'type' statements are not allowed: type hints have no use here, remove it")
+
+    def check_type_parameter(self, node: ast.AST, scope: Scope) -> None:
+        self.add(node, "type parameters are not allowed: type hints have no use here, remove '[...]'")
 
     def bind(self, node: ast.AST, name: str | None) -> None:
         if name is not None:
@@ -409,7 +420,7 @@ class Pass:
             # A long chain begins where its first link does: what is to blame is its last.
             if isinstance(node, ast.Attribute) and node.end_lineno is not None and node.end_col_offset is not None:
                 column = max(node.end_col_offset - len(name.encode()), 0)
-                self.found.problems.append((node.end_lineno, column, problem))
+                self.add_at(node.end_lineno, column, problem)
             else:
                 self.add(node, problem)
 
@@ -429,7 +440,7 @@ class Pass:
         else:
             self.formats = True
 
-    def check_call(self, node: ast.Call) -> None:
+    def check_call(self, node: ast.Call, scope: Scope) -> None:
         """A text that names an attribute is checked where it can be seen."""
         if (
             isinstance(node.func, ast.Name)
@@ -442,7 +453,7 @@ class Pass:
             if problem is not None:
                 self.add(node.args[1], problem)
 
-    def check_import(self, node: ast.Import | ast.ImportFrom) -> None:
+    def check_import(self, node: ast.Import | ast.ImportFrom, scope: Scope) -> None:
         for alias in node.names:
             self.bind(alias, alias.asname)
         if isinstance(node, ast.Import):
@@ -510,8 +521,60 @@ def hint(what: str, instead: str) -> str:
     return f"{what} has a type hint: type hints are not allowed, write {instead}"
 
 
+# Who is interested in which nodes.
+Look = Callable[[Pass, Any, Scope], None]
+STRUCTURE: dict[type[ast.AST], Look] = {
+    ast.AsyncFor: Pass.see_await,
+    ast.AsyncFunctionDef: Pass.see_coroutine,
+    ast.AsyncWith: Pass.see_await,
+    ast.Await: Pass.see_await,
+    ast.Import: Pass.see_import,
+    ast.ImportFrom: Pass.see_import_from,
+    ast.Name: Pass.see_name,
+    ast.Return: Pass.see_return,
+    ast.Yield: Pass.see_yield,
+    ast.YieldFrom: Pass.see_yield,
+    ast.comprehension: Pass.see_comprehension,
+}
+RULES: dict[type[ast.AST], Look] = {
+    ast.AnnAssign: Pass.check_annotation,
+    ast.AsyncFunctionDef: Pass.check_definition,
+    ast.Attribute: Pass.check_attribute,
+    ast.Call: Pass.check_call,
+    ast.ClassDef: Pass.check_definition,
+    ast.Constant: Pass.check_constant,
+    ast.ExceptHandler: Pass.check_capture,
+    ast.FunctionDef: Pass.check_definition,
+    ast.Global: Pass.check_declaration,
+    ast.Import: Pass.check_import,
+    ast.ImportFrom: Pass.check_import,
+    ast.MatchAs: Pass.check_capture,
+    ast.MatchClass: Pass.check_pattern,
+    ast.MatchMapping: Pass.check_mapping,
+    ast.MatchStar: Pass.check_capture,
+    ast.Name: Pass.check_name,
+    ast.Nonlocal: Pass.check_declaration,
+    ast.TryStar: Pass.check_except_star,
+    ast.arg: Pass.check_parameter,
+    ast.keyword: Pass.check_keyword,
+}
+if sys.version_info >= (3, 12):
+    RULES[ast.TypeAlias] = Pass.check_type_alias
+    RULES |= dict.fromkeys((ast.TypeVar, ast.ParamSpec, ast.TypeVarTuple), Pass.check_type_parameter)
+# Fields that may hold nodes worth a look: no contexts and operators.
+FIELDS: dict[type[ast.AST], tuple[str, ...]] = {
+    ast.Attribute: ("value",),
+    ast.BinOp: ("left", "right"),
+    ast.BoolOp: ("values",),
+    ast.Call: ("func", "args", "keywords"),
+    ast.Compare: ("left", "comparators"),
+    ast.Constant: (),
+    ast.Name: (),
+    ast.Subscript: ("value", "slice"),
+    ast.UnaryOp: ("operand",),
+}
+
+
 def check(tree: ast.Module, allow: frozenset[str], rules: bool = True) -> Findings:
-    """Look at a statement's tree. Problems come back in the order of the source; the caller raises the first."""
-    found = Pass(tree, allow, rules).found
-    found.problems.sort(key=lambda problem: problem[:2])
-    return found
+    """Look at a statement's tree; the first problem of the source is the caller's to raise."""
+    return Pass(tree, allow, rules).found

@@ -153,8 +153,8 @@ def compile_statement(source: bytes | str, name: str, allow: frozenset[str], rul
             warnings.simplefilter("always")
             tree = ast.parse(text, name)
             found = check(tree, allow, rules)
-            if found.problems:
-                line, column, message = found.problems[0]
+            if found.problem is not None:
+                line, column, message = found.problem
                 raise StatementProblem(line, character_column(lines, line, column), message)
             if not tree.body:
                 raise StatementProblem(1, 1, f"the statement is empty: {HOW_TO_RETURN}")
