@@ -96,10 +96,8 @@ int drive_put(struct drive *drive, PyObject *returned)
         return not_list(returned);
     }
     for (Py_ssize_t i = 0; i < (list ? PyList_GET_SIZE(returned) : PyTuple_GET_SIZE(returned)); i++) {
-        PyObject *row = Py_NewRef(list ? PyList_GET_ITEM(returned, i) : PyTuple_GET_ITEM(returned, i));
-        int result = rows_out_put(drive->out, row, drive->rows_out);
-        Py_DECREF(row);
-        if (QN_UNLIKELY(result < 0)) {
+        PyObject *row = list ? PyList_GET_ITEM(returned, i) : PyTuple_GET_ITEM(returned, i);
+        if (QN_UNLIKELY(rows_out_put(drive->out, row, drive->rows_out) < 0)) {
             return -1;
         }
         drive->rows_out++;

@@ -44,7 +44,8 @@ struct rows_out *rows_out_new(const struct ArrowSchema *schema, const char *cons
 void rows_out_free(struct rows_out *rows);
 /* Append one returned object, which must be a dict with exactly the schema's fields. -1: a ValueError or TypeError whose text
  * names row, field, expected and found: `row 3, field "id": expected Int64, found str 'abc'`. `row` counts the returned
- * rows of the whole execution. Nothing of a refused row is kept. */
+ * rows of the whole execution. Nothing of a refused row is kept. `object` may be borrowed: where the statement's code is run
+ * it is held. */
 int rows_out_put(struct rows_out *rows, PyObject *object, int64_t row);
 int64_t rows_out_length(const struct rows_out *rows);
 int64_t rows_out_bytes(const struct rows_out *rows); /* about */

@@ -137,46 +137,71 @@ static int raise_column(const struct rows_out *rows, struct rows__field *field, 
     return rows__misfit(rows, field, PyExc_ValueError, value, "a value and a batch have at most 2 GiB of text");
 }
 
-int rows__field_put(struct rows_out *rows, struct rows__field *field, PyObject *value)
+/* Store a common value. False: nothing was done, and it takes more. Runs nothing of a statement's. */
+static inline bool put_fast(struct rows_out *rows, struct rows__field *field, PyObject *value)
 {
+    struct qn_column *column = field->column;
     switch (field->fast) {
-    case ROWS__INT64:
-        if (QN_LIKELY(PyLong_CheckExact(value))) {
-            int overflow;
-            long long number = PyLong_AsLongLongAndOverflow(value, &overflow);
-            if (QN_LIKELY(overflow == 0)) {
-                qn_column_put_int64(field->column, number);
-                return 0;
-            }
+    case ROWS__INT64: {
+        int overflow = 1;
+        long long number = PyLong_CheckExact(value) ? PyLong_AsLongLongAndOverflow(value, &overflow) : 0;
+        if (QN_UNLIKELY(overflow != 0)) {
+            return false;
         }
-        break;
+        qn_column_put_int64(column, number);
+        return true;
+    }
     case ROWS__FLOAT64:
-        if (QN_LIKELY(PyFloat_CheckExact(value))) {
-            qn_column_put_float64(field->column, PyFloat_AS_DOUBLE(value));
-            return 0;
+        if (QN_UNLIKELY(!PyFloat_CheckExact(value))) {
+            return false;
         }
-        break;
-    case ROWS__TEXT:
-        if (QN_LIKELY(PyUnicode_CheckExact(value) && PyUnicode_IS_COMPACT_ASCII(value))) {
-            size_t size = (size_t)PyUnicode_GET_LENGTH(value);
-            qn_column_put_bytes(field->column, (const char *)PyUnicode_1BYTE_DATA(value), size);
-            rows->bytes += (int64_t)size;
-            return QN_LIKELY(!field->column->failed) ? 0 : raise_column(rows, field, value);
+        qn_column_put_float64(column, PyFloat_AS_DOUBLE(value));
+        return true;
+    case ROWS__TEXT: {
+        if (QN_UNLIKELY(!PyUnicode_CheckExact(value) || !PyUnicode_IS_COMPACT_ASCII(value) || column->failed)) {
+            return false;
         }
-        break;
+        size_t size = (size_t)PyUnicode_GET_LENGTH(value);
+        qn_column_put_bytes(column, (const char *)PyUnicode_1BYTE_DATA(value), size);
+        rows->bytes += (int64_t)size;
+        return true;
+    }
     case ROWS__BOOL:
-        if (QN_LIKELY(value == Py_True || value == Py_False)) {
-            qn_column_put_bool(field->column, value == Py_True);
-            return 0;
+        if (QN_UNLIKELY(value != Py_True && value != Py_False)) {
+            return false;
         }
-        break;
+        qn_column_put_bool(column, value == Py_True);
+        return true;
+    case ROWS__MICROS: {
+        int64_t micros;
+        if (QN_UNLIKELY(!rows__datetime_plain(value, column->type.timezone[0] != '\0', &micros))) {
+            return false;
+        }
+        qn_column_put_int64(column, micros);
+        return true;
+    }
+    case ROWS__DECIMAL: {
+        qn_int128 number;
+        if (QN_UNLIKELY(Py_TYPE(value) != rows__types.decimal ||
+                        !rows__decimal_read(value, column->type.scale, column->type.precision, &number))) {
+            return false;
+        }
+        qn_column_put_decimal128(column, number);
+        return true;
+    }
     case ROWS__SLOW:
         break;
     }
-    if (value == Py_None || rows__is_missing(value)) {
-        return put_none(rows, field, value);
+    return false;
+}
+
+int rows__field_put(struct rows_out *rows, struct rows__field *field, PyObject *value)
+{
+    int result = 0;
+    if (!put_fast(rows, field, value)) {
+        result =
+            value == Py_None || rows__is_missing(value) ? put_none(rows, field, value) : field->put(rows, field, value);
     }
-    int result = field->put(rows, field, value);
     if (QN_UNLIKELY(result == 0 && field->column->failed)) {
         return raise_column(rows, field, value);
     }
@@ -214,6 +239,15 @@ static int report_extra(const struct rows_out *rows, const struct rows__field *p
     return -1;
 }
 
+/* A value that its container may let go of meanwhile. */
+static int put_held(struct rows_out *rows, struct rows__field *field, PyObject *value)
+{
+    Py_INCREF(value);
+    int result = rows__field_put(rows, field, value);
+    Py_DECREF(value);
+    return result;
+}
+
 /* The fields from `i` on, each looked up by its name. */
 static int put_fields_by_name(struct rows_out *rows, struct rows__field *parent, PyObject *dict, int64_t i)
 {
@@ -223,22 +257,21 @@ static int put_fields_by_name(struct rows_out *rows, struct rows__field *parent,
         if (value == NULL) {
             return PyErr_Occurred() ? -1 : rows__missing(rows, field, dict);
         }
-        Py_INCREF(value);
-        int result = rows__field_put(rows, field, value);
-        Py_DECREF(value);
-        if (result < 0) {
+        if (put_held(rows, field, value) < 0) {
             return -1;
         }
     }
     return PyDict_GET_SIZE(dict) == parent->n_children ? 0 : report_extra(rows, parent, dict);
 }
 
-/* The fields of a dict into the children's columns. Authors mostly write the keys in the order of the schema. */
+/* The fields of a dict into the children's columns. Authors mostly write the keys in the order of the schema. Nothing is held
+ * until the first value that takes more than reading it. */
 static int put_fields(struct rows_out *rows, struct rows__field *parent, PyObject *dict)
 {
     Py_ssize_t at = 0;
     int64_t i = 0;
-    PyObject *key, *value;
+    int result = 0;
+    PyObject *key, *value, *held = NULL;
     while (i < parent->n_children && PyDict_Next(dict, &at, &key, &value)) {
         struct rows__field *field = &parent->children[i];
         if (key != field->key && key != field->seen) {
@@ -248,17 +281,21 @@ static int put_fields(struct rows_out *rows, struct rows__field *parent, PyObjec
             Py_XSETREF(field->seen, Py_NewRef(key));
         }
         i++;
-        Py_INCREF(value);
-        int result = rows__field_put(rows, field, value);
-        Py_DECREF(value);
+        if (QN_LIKELY(put_fast(rows, field, value) && !field->column->failed)) {
+            continue;
+        }
+        held = held != NULL ? held : Py_NewRef(dict);
+        result = put_held(rows, field, value);
         if (QN_UNLIKELY(result < 0)) {
-            return -1;
+            break;
         }
     }
-    if (QN_LIKELY(i == parent->n_children && PyDict_GET_SIZE(dict) == i)) {
-        return 0;
+    if (result == 0 && QN_UNLIKELY(i < parent->n_children || PyDict_GET_SIZE(dict) != i)) {
+        held = held != NULL ? held : Py_NewRef(dict);
+        result = put_fields_by_name(rows, parent, dict, i);
     }
-    return put_fields_by_name(rows, parent, dict, i);
+    Py_XDECREF(held);
+    return result;
 }
 
 /* ---- nested values ---- */

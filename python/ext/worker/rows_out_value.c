@@ -542,6 +542,10 @@ bool rows__field_choose(struct rows__field *field)
         field->fast = ROWS__FLOAT64;
     } else if (type->id == QN_TYPE_BOOL) {
         field->fast = ROWS__BOOL;
+    } else if (type->id == QN_TYPE_TIMESTAMP && type->unit == QN_UNIT_MICRO) {
+        field->fast = ROWS__MICROS;
+    } else if (type->id == QN_TYPE_DECIMAL128) {
+        field->fast = ROWS__DECIMAL;
     } else if (field->put == put_text) {
         field->fast = ROWS__TEXT;
     }

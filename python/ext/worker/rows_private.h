@@ -77,16 +77,28 @@ int rows__date_days(PyObject *value, int64_t *days_out, const char **why_out);
 int rows__time_nanos(PyObject *value, int64_t *nanos_out, const char **why_out);
 /* Microseconds, and nanoseconds (0 to 999) on top. `aware`: what the column wants. */
 int rows__datetime_micros(PyObject *value, bool aware, int64_t *micros_out, int *nanos_out, const char **why_out);
+/* The same for a plain datetime that is naive, or in UTC: true, or false where it takes more. Calls nothing. */
+bool rows__datetime_plain(PyObject *value, bool aware, int64_t *micros_out);
 int rows__delta_micros(PyObject *value, int64_t *micros_out, int *nanos_out, const char **why_out);
 /* A text for messages of dates and times, exact types only; NULL without an exception for anything else. New reference. */
 PyObject *rows__time_text(PyObject *value);
 
 /* ---- rows_out: a field of the schema ---- */
 
-enum rows__fast { ROWS__SLOW, ROWS__INT64, ROWS__FLOAT64, ROWS__TEXT, ROWS__BOOL };
+/* The kinds whose common values rows_out.c stores itself, without running anything of a statement's: then nothing needs to be
+ * held, and the values' memory is only read. */
+enum rows__fast {
+    ROWS__SLOW,
+    ROWS__INT64,
+    ROWS__FLOAT64,
+    ROWS__TEXT,
+    ROWS__BOOL,
+    ROWS__MICROS, /* a timestamp in microseconds */
+    ROWS__DECIMAL /* of 128 bits */
+};
 
 struct rows__field {
-    enum rows__fast fast; /* the types that rows_out.c stores itself when the value is of the exact class */
+    enum rows__fast fast;
     bool required;
     bool number_item; /* an item of a list: named by its index in messages */
     struct qn_column *column;

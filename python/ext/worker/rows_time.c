@@ -219,6 +219,26 @@ static int subclass_nanos(PyObject *value, int *nanos_out, const char **why_out)
     return 1;
 }
 
+/* Microseconds of the fields, whatever the zone. */
+static int64_t fields_micros(PyObject *value)
+{
+    int64_t days =
+        qn_days_from_civil(PyDateTime_GET_YEAR(value), PyDateTime_GET_MONTH(value), PyDateTime_GET_DAY(value));
+    return days * QN_MICROS_PER_DAY + micros_of(PyDateTime_DATE_GET_HOUR(value), PyDateTime_DATE_GET_MINUTE(value),
+                                                PyDateTime_DATE_GET_SECOND(value),
+                                                PyDateTime_DATE_GET_MICROSECOND(value));
+}
+
+bool rows__datetime_plain(PyObject *value, bool aware, int64_t *micros_out)
+{
+    if (!PyDateTime_CheckExact(value) ||
+        PyDateTime_DATE_GET_TZINFO(value) != (aware ? PyDateTime_TimeZone_UTC : Py_None)) {
+        return false;
+    }
+    *micros_out = fields_micros(value);
+    return true;
+}
+
 int rows__datetime_micros(PyObject *value, bool aware, int64_t *micros_out, int *nanos_out, const char **why_out)
 {
     *nanos_out = 0;
@@ -234,10 +254,6 @@ int rows__datetime_micros(PyObject *value, bool aware, int64_t *micros_out, int 
             return told;
         }
     }
-    int64_t days =
-        qn_days_from_civil(PyDateTime_GET_YEAR(value), PyDateTime_GET_MONTH(value), PyDateTime_GET_DAY(value));
-    int64_t time = micros_of(PyDateTime_DATE_GET_HOUR(value), PyDateTime_DATE_GET_MINUTE(value),
-                             PyDateTime_DATE_GET_SECOND(value), PyDateTime_DATE_GET_MICROSECOND(value));
     int64_t offset = 0;
     PyObject *zone = PyDateTime_DATE_GET_TZINFO(value);
     int has_zone = zone == Py_None ? 0 : offset_of(value, zone, &offset);
@@ -252,7 +268,7 @@ int rows__datetime_micros(PyObject *value, bool aware, int64_t *micros_out, int 
                     "give the column a time zone: Timestamp[us, UTC]";
         return 0;
     }
-    *micros_out = days * QN_MICROS_PER_DAY + time - offset;
+    *micros_out = fields_micros(value) - offset;
     return 1;
 }
 
