@@ -1,7 +1,8 @@
 /*
  * A launcher that starts no sandbox and no interpreter: it serves the protocol of src/processor/protocol.h itself, with
  * runs whose statement is a script of what they send, one command a line. So tests see what the engine makes of runs that
- * break every rule. What the runtime's environment says under FAKE= is how the start itself goes.
+ * break every rule. What the runtime's environment says under FAKE= is how the start itself goes. Called by a name that ends
+ * in "-lacks-N" it plays a machine without the layer N (enum qn_sandbox_layer), when asked to probe and when it starts.
  */
 #include "arrow/column.h"
 #include "arrow/ipc.h"
@@ -520,18 +521,57 @@ static _Noreturn void serve(const char *mode)
     }
 }
 
+static char policy[1 << 16];
+static size_t policy_size;
+
+static void read_policy(void)
+{
+    ssize_t size = pread(QN_SANDBOX_FD_POLICY, policy, sizeof policy - 1, 0);
+    policy_size = size > 0 ? (size_t)size : 0;
+}
+
 /* The value of FAKE= in the policy; "". */
 static const char *read_mode(void)
 {
-    static char policy[1 << 16];
-    ssize_t size = pread(QN_SANDBOX_FD_POLICY, policy, sizeof policy - 1, 0);
-    const char *found = size > 0 ? memmem(policy, (size_t)size, "FAKE=", 5) : NULL;
+    const char *found = memmem(policy, policy_size, "FAKE=", 5);
     return found != NULL ? found + 5 : "";
 }
 
-int main(void)
+/* The layer that this machine lacks; -1: none. */
+static int lacking(const char *name)
 {
+    const char *found = strstr(name, "-lacks-");
+    return found != NULL ? atoi(found + 7) : -1;
+}
+
+static int probe(int lacks)
+{
+    for (int layer = 0; layer < QN_LAYERS; layer++) {
+        printf("layer %d %s\n", layer, layer == lacks ? "no" : "ok");
+    }
+    printf("landlock 5\n%s", lacks >= 0 ? "remedy ask the administrator\n" : "");
+    return 0;
+}
+
+/* The walls of the tier that the policy asks for cannot be built. */
+static bool cannot_start(int lacks)
+{
+    bool full = memmem(policy, policy_size, "tier=full", 9) != NULL;
+    return lacks >= 0 && (full || lacks >= QN_LAYER_LANDLOCK);
+}
+
+int main(int argc, char **argv)
+{
+    int lacks = lacking(argv[0]);
+    if (argc > 1 && strcmp(argv[1], "--probe") == 0) {
+        return probe(lacks);
+    }
+    read_policy();
     const char *mode = read_mode();
+    if (cannot_start(lacks)) {
+        fprintf(stderr, "it cannot be set up: Operation not permitted\n");
+        return 71;
+    }
     struct qn_zygote_hello hello = { .version = QN_WORKER_VERSION, .python = 0x030b };
     if (strcmp(mode, "silent") == 0) {
         fprintf(stderr, "Traceback: something\nImportError: no module named 'x'\n");
