@@ -147,7 +147,8 @@ def _own_pip() -> list[str] | None:
         version = metadata.version("pip")
     except metadata.PackageNotFoundError:
         return None
-    if tuple(map(int, version.split(".")[:2])) < (22, 3):
+    numbers = re.match(r"(\d+)\.(\d+)", version)
+    if numbers is None or (int(numbers.group(1)), int(numbers.group(2))) < (22, 3):
         return None
     return [sys.executable, "-I", "-m", "pip"]
 
@@ -213,7 +214,9 @@ def create(name: str, requirements: Path | None = None, python: str | None = Non
     place = _runtime.runtimes_folder() / name
     if place.exists():
         raise ConfigurationError(f"the runtime {name!r} is there already", hint=f"`qanat runtime remove {name}` first")
-    is_standard = requirements is None and name == STANDARD
+    is_standard = name == STANDARD
+    if is_standard and requirements is not None:
+        raise ConfigurationError(f"the runtime {name!r} has its own packages", hint="give another name")
     if requirements is None and not is_standard:
         raise ConfigurationError(
             f"what the runtime {name!r} is to hold is not said",

@@ -18,6 +18,8 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 import qanat as qn
@@ -292,6 +294,43 @@ def test_values_of_every_type_come_back_as_they_were() -> None:
     assert result.status == "ok", result.message
     assert result.to_dicts() == [row, nothing]
     assert type(result.to_dicts()[0]["bool"]) is bool
+
+
+ANY: dict[str, st.SearchStrategy[Any]] = {
+    "bool": st.booleans(),
+    "int8": st.integers(-128, 127),
+    "int": st.integers(-(2**63), 2**63 - 1),
+    "uint": st.integers(0, 2**64 - 1),
+    "float": st.floats(allow_nan=False),
+    "text": st.text(),
+    "bytes": st.binary(),
+    "decimal": st.decimals(-(10**27), 10**27, places=10),
+    "date": st.dates(),
+    "time": st.times(),
+    "naive": st.datetimes(),
+    "aware": st.datetimes(timezones=st.just(datetime.UTC)),
+    "duration": st.timedeltas(datetime.timedelta(days=-100_000_000), datetime.timedelta(days=100_000_000)),
+    "list": st.lists(st.none() | st.integers(-(2**63), 2**63 - 1), max_size=5),
+    "struct": st.fixed_dictionaries({"a": st.none() | st.integers(0, 9), "b": st.none() | st.lists(st.text())}),
+}
+SCHEMA = {name: kind for name, (kind, _) in VALUES.items()}
+
+
+@pytest.fixture(scope="module")
+def echo_all() -> qn.Processor:
+    return qn.Processor(ECHO, output=SCHEMA, input=SCHEMA, mode="bulk")
+
+
+@pytest.mark.trace("P12", "P16")
+@settings(max_examples=40, deadline=None)
+@given(rows=st.lists(st.fixed_dictionaries({name: st.none() | values for name, values in ANY.items()}), min_size=1))
+def test_any_value_comes_back_as_it_was(echo_all: qn.Processor, rows: list[dict[str, Any]]) -> None:
+    result = echo_all.run(rows)
+    assert result.status == "ok", result.message
+    back = result.to_dicts()
+    assert back == rows
+    for name in ("bool", "float"):  # equal is not enough: True and 1, -0.0 and 0.0
+        assert [repr(row[name]) for row in back] == [repr(row[name]) for row in rows]
 
 
 @pytest.mark.trace("P16")

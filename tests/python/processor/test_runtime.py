@@ -232,6 +232,7 @@ def test_two_at_once_are_told_apart(runtimes: Path, package: Path) -> None:
         ("", {}, "is no name"),
         ("mine", {}, "what the runtime 'mine' is to hold is not said"),
         ("mine", {"requirements": Path("absent.txt")}, "cannot read the requirements 'absent.txt'"),
+        ("standard", {"requirements": Path("mine.txt")}, "the runtime 'standard' has its own packages"),
         ("standard", {"python": "no-such-python"}, "there is no interpreter 'no-such-python'"),
         ("standard", {"python": "/bin/sh"}, "is no interpreter that can be used"),
     ],
