@@ -55,8 +55,11 @@ static int64_t own_bytes(const struct qn_type *type, const struct ArrowArray *ar
         return offsets_bytes(array, false, false);
     case QN_TYPE_LARGE_LIST:
         return offsets_bytes(array, true, false);
-    default:
-        return times(array->length, qn__type_width(type));
+    default: {
+        /* What takes no bytes by itself counts one: batches of it could have any number of rows within any limit. */
+        int64_t width = qn__type_width(type);
+        return times(array->length, width == 0 && array->n_children == 0 ? 1 : width);
+    }
     }
 }
 

@@ -30,7 +30,8 @@ enum qn_status qn_stream_schema(struct ArrowArrayStream *stream, struct ArrowSch
 enum qn_status qn_stream_next(struct ArrowArrayStream *stream, struct ArrowArray *out,
                               struct qn_error *err) QN_MUST_CHECK;
 
-/* Arrow bytes of an array and all below it: buffers as their lengths imply. For progress and limits. */
+/* Arrow bytes of an array and all below it: buffers as their lengths imply, and a byte for what has none (nulls, structs
+ * without fields). For progress and limits. */
 int64_t qn_array_bytes(const struct ArrowSchema *schema, const struct ArrowArray *array);
 
 #endif

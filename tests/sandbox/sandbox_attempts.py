@@ -9,7 +9,7 @@ for all of the file):
   needs               a package; skipped without it
   off_prelude         what it begins with when the rules are off
   raw                 begins with RAW: call(number, ...) makes any system call and answers with the name of its errno
-  timeout, memory, network   arguments of the processor
+  output, timeout, memory, network   arguments of the processor
 """
 
 from __future__ import annotations
@@ -54,6 +54,7 @@ class Attempt:
     rules: str | None
     needs: str | None = None
     off_prelude: str = ""
+    machine: str | None = None
     arguments: dict[str, Any] = field(default_factory=dict)
 
     def __str__(self) -> str:
@@ -81,6 +82,7 @@ def load() -> list[Attempt]:
             prelude = head.get("prelude", "") + (RAW if raw else "")
             text = complete(entry.pop("statement"))
             known = {key: entry.pop(key, None) for key in ("name", "goal", "layer", "kernel", "rules", "needs")}
+            known["machine"] = "x86_64" if raw else None
             known["off_prelude"] = entry.pop("off_prelude", "")
             found.append(Attempt(family=file.stem, statement=prelude + text, arguments=entry, **known))
     return found

@@ -63,7 +63,9 @@ def chosen_tier(tier: str, monkeypatch: pytest.MonkeyPatch) -> None:
 def outcome_of(result: Any) -> tuple[str, str]:
     """The outcome in a line, and all that the run gave out."""
     rows = [row["got"] for row in result.to_dicts()] if result.status == "ok" else []
-    last = result.message.strip().splitlines()[-1] if result.message.strip() else ""
+    lines = result.message.strip().splitlines()
+    named = [line for line in lines if re.match(r"[A-Za-z_][\w.]*(: |$)", line)]  # the exception, not its further lines
+    last = (named or lines or [""])[-1]
     text = f"{result.status}: {' '.join(map(str, rows[:20])) if result.status == 'ok' else last}"
     return text[:200_000], f"{text} {result.message} {rows!r} {[tuple(entry) for entry in result.logs]!r}"
 
@@ -103,6 +105,8 @@ def test_attempt(
     table: Table,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    if attempt.machine not in (None, platform.machine()):
+        pytest.skip(f"its system calls have the numbers of {attempt.machine}")
     if attempt.needs is not None and importlib.util.find_spec(attempt.needs) is None:
         pytest.skip(f"{attempt.needs} is not installed")
 

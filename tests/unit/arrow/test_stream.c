@@ -243,7 +243,7 @@ static void array_bytes__counts_what_the_lengths_imply(void **state)
         int64_t length, n_buffers, expected;
     } cases[] = {
         { "l", 10, 2, 10 * 8 + 2 },       { "b", 10, 2, 2 + 2 }, { "u", 3, 3, 4 * 4 + 15 + 1 },
-        { "vu", 4, 5, 4 * 16 + 150 + 1 }, { "n", 10, 0, 0 },     { "d:10,2", 2, 2, 32 + 1 },
+        { "vu", 4, 5, 4 * 16 + 150 + 1 }, { "n", 10, 0, 10 },    { "d:10,2", 2, 2, 32 + 1 },
         { "w:7", 3, 2, 21 + 1 },
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
