@@ -478,6 +478,9 @@ static int make_room(struct rows_out *rows)
 {
     struct qn_error err = QN_ERROR_INIT;
     int64_t more = rows->length < FIRST_ROWS ? FIRST_ROWS : rows->length / 2;
+    if (rows->length == 0 && rows->hint > more) {
+        more = rows->hint;
+    }
     if (qn_batch_reserve(&rows->batch, more, &err) != QN_OK) {
         return rows__raise(&err);
     }
@@ -531,6 +534,7 @@ int rows_out_finish(struct rows_out *rows, struct ArrowArray *out)
     if (qn_batch_finish(&rows->batch, rows->length, out, &err) != QN_OK) {
         return rows__raise(&err);
     }
+    rows->hint = rows->length;
     rows->length = 0;
     rows->room = 0;
     rows->bytes = 0;

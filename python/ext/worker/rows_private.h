@@ -119,6 +119,7 @@ struct rows_out {
     struct qn_batch batch;
     struct rows__field root; /* a struct without a column */
     int64_t length, room;
+    int64_t hint;      /* rows of the last batch: the room of the next */
     int64_t row_width; /* bytes of a row in fixed widths */
     int64_t bytes;     /* besides */
     int64_t row;       /* the one that is being put, for messages */
