@@ -47,6 +47,4 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         line = "  ".join(cut(cell, width).ljust(width) for cell, width in zip(row, WIDTHS, strict=True))
         terminalreporter.write_line(line.rstrip())
     refused = sum(row[1] != "-" for row in rows)
-    terminalreporter.write_line(
-        f"{len(rows)} attempts, {refused} refused by a rule; the rest and all without rules by layers"
-    )
+    terminalreporter.write_line(f"{len(rows)} attempts stopped, {refused} of them already by a rule of the language")
