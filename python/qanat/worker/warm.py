@@ -25,7 +25,8 @@ THREADED = frozenset({"polars"})
 
 
 def up(modules: Iterable[str]) -> None:
-    """Import ALWAYS and `modules`, and run the warm-ups of the packages among them."""
+    """Import ALWAYS and `modules`, run the warm-ups of the packages among them, and see to it that no child has the
+    chance of another."""
     names = [*ALWAYS, *(name for name in modules if name not in ALWAYS and name.partition(".")[0] not in THREADED)]
     loaded: set[str] = set()
     for name in names:
@@ -34,6 +35,10 @@ def up(modules: Iterable[str]) -> None:
     for package, warm in WARM.items():
         if package in loaded:
             attempt(package, warm)
+    numpy_random = sys.modules.get("numpy.random")  # also where only pandas or another package brought it along
+    if numpy_random is not None:
+        # Unlike `random`, it would go on in all children from the state of their zygote.
+        os.register_at_fork(after_in_child=numpy_random.seed)
 
 
 def import_one(name: str) -> bool:
@@ -143,8 +148,6 @@ def warm_numpy() -> None:
     numpy.sort(array, axis=None).mean()
     numpy.array2string(array)
     numpy.array(["2024-01-02"], dtype="datetime64[ns]").astype("int64")
-    # Unlike `random`, it would go on in all children from the state of their zygote.
-    os.register_at_fork(after_in_child=numpy.random.seed)
 
 
 def warm_pandas() -> None:

@@ -221,6 +221,15 @@ def test_every_run_has_randomness_of_its_own() -> None:
     assert len(seen) == 8
 
 
+def test_randomness_that_a_package_brings_along_is_each_runs_own() -> None:
+    """pandas draws from numpy's generator, which the statement does not import."""
+    pytest.importorskip("pandas")
+    statement = "import pandas\nreturn [{'id': int(pandas.Series(range(1 << 20)).sample(1).iloc[0])}]"
+    with Zygote(["pandas"]) as zygote:
+        seen = {zygote.run(statement, SCHEMA, ids(1), allow=["pandas"]).rows[0]["id"] for _ in range(8)}
+    assert len(seen) > 4  # of a million
+
+
 def folder_with(tmp_path: Path, name: str, text: str) -> dict[str, object]:
     """A runtime that has one more module."""
     tmp_path.chmod(0o755)
