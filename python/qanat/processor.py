@@ -456,7 +456,7 @@ class Processor:
             raise _Misfit(f"the input breaks the input schema: {error}") from None
 
     def _refusal(self, line: int, column: int, message: str) -> StatementError:
-        lines = self._statement.split("\n")
+        lines = self._statement.replace("\r\n", "\n").replace("\r", "\n").split("\n")  # as the worker counts them
         return StatementError(
             message,
             filename=self._name,

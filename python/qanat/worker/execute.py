@@ -185,7 +185,7 @@ def fail(run: Run, failure: BaseException) -> NoReturn:
     """Say that the statement failed. Its exception may be hostile: looking at it may raise again."""
     row = run.row()
     if isinstance(failure, MemoryError):
-        run.done(MEMORY, MEMORY_TEXT, row=row)
+        run.done(MEMORY, MEMORY_TEXT, line_of(failure, run), row=row)
     text = "the statement failed with an exception that cannot be shown"
     line = 0
     try:
@@ -198,6 +198,14 @@ def fail(run: Run, failure: BaseException) -> NoReturn:
     except BaseException as second:  # noqa: BLE001  (__str__ of a statement's own exception)
         text = f"{text} ({type(second).__name__})"
     run.done(FAILED, text, line, row=row)
+
+
+def line_of(failure: MemoryError, run: Run) -> int:
+    """The line that asked for too much, unless there is not even the memory to find it out."""
+    try:
+        return 0 if run.statement is None else statement.blamed_line(failure, run.statement)
+    except MemoryError:
+        return 0
 
 
 # ---- bulk, and no input ----

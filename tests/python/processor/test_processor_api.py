@@ -128,6 +128,13 @@ def test_statement_error_says_where_and_survives_pickling() -> None:
     )
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"], ids=["LF", "CRLF", "CR"])
+def test_statement_error_shows_the_line_whatever_ends_it(end: str) -> None:
+    with pytest.raises(qn.StatementError, match=r"^line 2: import of 'os' is not allowed") as caught:
+        processor(end.join(["x = 1", "import os", "return []"]))
+    assert (caught.value.lineno, caught.value.offset, caught.value.text) == (2, 8, "import os")
+
+
 def test_a_lone_surrogate_is_refused_with_its_line() -> None:
     with pytest.raises(qn.StatementError, match="line 2: a lone surrogate"):
         processor("x = 1\ny = '\ud800'\nreturn []")

@@ -315,6 +315,8 @@ def test_too_much_memory_is_told_as_such(zygote: Zygote, first: str) -> None:
     result = zygote.run(text, IDS, [ids(1)], memory=64 << 20)
     assert result.kind == DONE_MEMORY
     assert "memory" in result.text
+    assert result.done is not None
+    assert (result.done.line, result.done.row) == (text.count("\n", 0, text.index("x.append")) + 1, 0)
     assert result.peak_memory < 256 << 20
 
 
