@@ -83,7 +83,7 @@ def test_debug_of_a_failing_run_exits_with_1(folder: Path) -> None:
     (folder / "double.py").write_text("x = 1\nreturn [{'id': 1 // 0}]", encoding="utf-8")
     done = debug(folder)
     assert (done.returncode, done.stderr) == (1, "")
-    for part in ("status: failed", "line 2", "ZeroDivisionError", "checkpoint: would stay as it was"):
+    for part in ("status: failed in line 2, row 0\n", "ZeroDivisionError", "checkpoint: would stay as it was"):
         assert part in done.stdout
     report = json.loads(debug(folder, "--json").stdout)
     assert (report["ok"], report["line"], report["row"], report["rows"]) == (False, 2, 0, [])
@@ -96,6 +96,14 @@ def test_debug_of_a_refused_statement_exits_with_3_and_three_lines(folder: Path)
     what, where, _fix = done.stderr.splitlines()
     assert "import of 'os' is not allowed" in what
     assert where == "where: double.py, line 2"
+
+
+def test_debug_of_a_statement_that_is_not_there_says_so(folder: Path) -> None:
+    (folder / "double.py").unlink()
+    done = debug(folder)
+    what, where, fix = done.stderr.splitlines()
+    assert (done.returncode, what) == (3, "error: cannot read the statement 'double.py': No such file or directory")
+    assert (where, fix) == ("where: double.py", "  fix: give the path of a statement that can be read")
 
 
 @pytest.mark.parametrize(

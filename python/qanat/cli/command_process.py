@@ -20,6 +20,7 @@ OPTIONS = "see `qanat process debug --help` for what the options take"
 ADVICE = {
     "ArgumentError": OPTIONS,
     "ConfigurationError": OPTIONS,
+    "FileError": "give the path of a statement that can be read",
     "StatementError": "correct the statement; docs/guides/processor.md has the rules of the language",
 }
 

@@ -44,7 +44,8 @@ def _time_text(seconds: float) -> str:
 
 def report_text(result: Result, rows: int) -> str:
     """Everything about a run, the first `rows` rows included."""
-    lines = [f"status: {result.status}"]
+    blamed = [f"{what} {at}" for what, at in (("line", result.line), ("row", result.row)) if at is not None]
+    lines = [f"status: {result.status}" + (f" in {', '.join(blamed)}" if blamed else "")]
     if result.message:
         lines += [f"  {escaped(line)}" for line in result.message.rstrip("\n").split("\n")]
     lines += _rows(result, rows)

@@ -717,9 +717,9 @@ def test_debug_of_one_row(data: Any) -> None:
 
 @pytest.mark.trace("P3")
 def test_debug_of_a_failure_shows_where() -> None:
-    text = str(processor("x = 0\nreturn [{'id': 1 // x}]").debug(ids(5)))
-    assert "status: failed" in text
-    assert "line 2" in text
+    text = str(processor("x = INPUT_DATA[0]['id']\nreturn [{'id': 1 // x}]").debug(ids(5, 0)))
+    assert text.startswith("status: failed in line 2, row 1\n")
+    assert 'File "statement.py", line 2, in <statement>' in text
     assert "ZeroDivisionError" in text
     assert "would stay as it was" in text
 
