@@ -176,6 +176,7 @@ def run_it(run: Run, compiled: Statement) -> None:
             run_awaiting_rows(run, function)
         run.child.flush()
         if watch is not None:
+            run.child.row = -1  # which row left them behind is not known any more
             watch.finish(run.loop.get())
     finally:
         output.finish()

@@ -245,6 +245,13 @@ def test_coroutines_that_nobody_awaits_are_told(zygote: Zygote) -> None:
     assert "never awaited" in result.logs[0][1]
 
 
+@pytest.mark.trace("P13")
+def test_tasks_that_are_left_at_the_end_are_blamed_on_no_row(zygote: Zygote) -> None:
+    text = "import asyncio\nasync def f():\n    await sleep(60)\nasyncio.create_task(f())\nawait sleep(0)\nreturn []"
+    result = zygote.run(text, IDS, [ids(1, 2)], allow=["asyncio"])
+    assert [(level, line, row) for level, _, line, row in result.logs] == [("warn", 4, -1)] * 2
+
+
 # ---- failures --------------------------------------------------------------------------------------------------------
 
 
