@@ -15,7 +15,6 @@ from qanat._schemas import schema_fields
 from qanat.errors import ConfigurationError, QanatError
 
 _MAX_STATEMENT_BYTES = 4 << 20
-_INLINE_NAME = "statement.py"
 
 
 def complete(plan: Mapping[str, Any], folder: Path) -> dict[str, Any]:
@@ -35,7 +34,7 @@ def _step(step: Any, path: str, folder: Path) -> Any:
     try:
         if isinstance(step.get("statement"), str) and not isinstance(step.get("runtime"), Mapping):
             done["statement"], name = _statement(step["statement"], f"{path}.statement", folder)
-            done.setdefault("name", name)
+            done.setdefault("name", name or path)
         for key in ("input", "output"):
             if isinstance(step.get(key), str | Mapping):
                 done[key] = schema_fields(step[key], f"{path}.{key}", folder)
@@ -59,9 +58,9 @@ def _runtime_of(name: str, path: str) -> dict[str, Any]:
 
 
 def _statement(statement: str, path: str, folder: Path) -> tuple[str, str]:
-    """The text of a statement and what messages call it. One line that ends in .py is the name of a file."""
+    """The text of a statement and the name of its file, if any. One line that ends in .py is the name of a file."""
     if "\n" in statement or not statement.endswith(".py"):
-        return statement, _INLINE_NAME
+        return statement, ""
     file = folder / statement
     try:
         with file.open("rb") as stream:

@@ -199,6 +199,25 @@ static const char *without_line(const char *message, int32_t line)
     return strncmp(message, prefix, (size_t)size) == 0 ? message + size : message;
 }
 
+/* What the author of the task does about it. */
+static const char *way_out(enum qn_execution_status status)
+{
+    switch (status) {
+    case QN_EXECUTION_TIMED_OUT:
+        return "give the step a longer `timeout`: it counts the statement's time over all rows of a run";
+    case QN_EXECUTION_MEMORY:
+        return "give the step more `memory`, or in mode bulk fewer rows at once (`batch_rows`)";
+    case QN_EXECUTION_OUTPUT_LIMIT:
+        return "return or log less, or give the step a higher `output_limit` or `log_limit`";
+    case QN_EXECUTION_REJECTED:
+        return "correct the statement; what it may import is the step's `allow`";
+    case QN_EXECUTION_FAILED:
+        return "correct the statement; `qanat process debug` tries one on a sample and shows everything";
+    default:
+        return "";
+    }
+}
+
 static enum qn_status refuse(const struct step *step, const struct qn_execution_result *result, struct qn_error *err)
 {
     static const enum qn_status statuses[] = {
@@ -219,6 +238,7 @@ static enum qn_status refuse(const struct step *step, const struct qn_execution_
     if (err != NULL && strchr(result->message, '\n') != NULL) { /* a traceback */
         QN_ERROR_COPY(err->detail, result->message, strlen(result->message));
     }
+    qn_error_hint(err, "%s", way_out(result->status));
     qn_error_place(err, result->row, NULL);
     return status;
 }
@@ -287,8 +307,10 @@ enum qn_status qn_run_check_processes(struct qn_run *run, struct qn_error *err)
         struct qn_statement_problem problem = QN_STATEMENT_PROBLEM_INIT;
         enum qn_status status = qn_processor_check(process->processor, &problem, err);
         if (status == QN_ERR_QUERY && problem.line > 0) {
-            return qn_error_set(err, QN_ERR_QUERY, "statement %s, line %d: rejected: %s", process->name,
-                                (int)problem.line, without_line(problem.message, problem.line));
+            (void)qn_error_set(err, QN_ERR_QUERY, "statement %s, line %d: rejected: %s", process->name,
+                               (int)problem.line, without_line(problem.message, problem.line));
+            qn_error_hint(err, "%s", way_out(QN_EXECUTION_REJECTED));
+            return QN_ERR_QUERY;
         }
         if (status != QN_OK) {
             qn_error_prefix(err, "statement %s", process->name);

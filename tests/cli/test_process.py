@@ -197,3 +197,32 @@ def test_doctor_follows_the_administrators_file(folder: Path) -> None:
     done = qanat("doctor", cwd=folder, XDG_CONFIG_HOME=str(folder))
     assert "none: statements cannot be run" in done.stdout
     assert 'must be "full" or "reduced"' in done.stdout
+
+
+def test_a_task_whose_statement_fails_shows_the_traceback_before_the_three_lines(folder: Path) -> None:
+    task = """
+[connections.here]
+uri = "sqlite:///here.db?create=true"
+[task]
+name = "halves"
+[source]
+connection = "here"
+query = "select 0 as id"
+[[process]]
+statement = "x = INPUT_DATA[0]['id']\\nreturn [{'id': 1 // x}]"
+output = { id = "Int64" }
+[sink]
+connection = "here"
+table = "halves"
+"""
+    (folder / "halves.toml").write_text(task, encoding="utf-8")
+    done = qanat("run", "halves.toml", cwd=folder)
+    *shown, what, where, fix = done.stderr.splitlines()
+    assert done.returncode == 1
+    assert '  File "process[0]", line 2, in <statement>' in shown
+    assert (
+        what
+        == "error: statement process[0], line 2, row 0: failed: ZeroDivisionError: integer division or modulo by zero"
+    )
+    assert where == "where: halves.toml, row 0"
+    assert "`qanat process debug`" in fix

@@ -437,6 +437,7 @@ def test_a_statement_that_fails_changes_nothing(
     with pytest.raises(kind, match=message) as caught:
         task.run()
     assert str(caught.value).startswith("statement bad.py")
+    assert next(iter(limits), "correct the statement") in str(caught.value.hint)
     assert task.last is not None
     assert (task.last.rows, task.last.commits) == (0, 0)
     assert (moved(folder), stored(folder)) == before
@@ -448,7 +449,8 @@ def test_a_traceback_is_in_the_detail_and_has_no_frame_of_ours(folder: Path) -> 
     with pytest.raises(qn.QueryExecutionError, match="line 2: failed: KeyError: 'nope'") as caught:
         qn.Task(plan_of(folder, statement)).run()
     assert caught.value.detail is not None
-    assert 'File "statement.py", line 2, in inner' in caught.value.detail
+    assert 'File "process[0]", line 2, in inner' in caught.value.detail
+    assert "`qanat process debug`" in str(caught.value.hint)
     assert str(Path(qn.__file__).parent) not in caught.value.detail
 
 
@@ -534,7 +536,7 @@ def test_the_command_line_shows_what_a_statement_says_and_how_it_ended(file: Pat
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("move: 10 rows in 1 commit; checkpoint 0 -> 10")
     assert done.stderr.count("move: statements/first.py, line 1, row 9: fine") == (1 if log is None else 0)
-    assert done.stderr.count("move: statement.py: ok: 10 rows in, 10 rows out") == (1 if log is None else 0)
+    assert done.stderr.count("move: process[1]: ok: 10 rows in, 10 rows out") == (1 if log is None else 0)
 
 
 # ---- one file, cancelling --------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@
 
 #include "base/status.h"
 
+#include <string.h>
 #include <time.h>
 
 #define STEP   256 /* rows whose dicts are made at once */
@@ -83,8 +84,12 @@ static int not_list(PyObject *returned)
         PyErr_SetString(PyExc_TypeError, "the statement must return a list of dicts, and returned a dict; for one row "
                                          "return a list of it: [row]");
     } else {
-        PyErr_Format(PyExc_TypeError, "the statement must return a list of dicts, and returned %.120s",
-                     Py_TYPE(returned)->tp_name);
+        const char *type = Py_TYPE(returned)->tp_name;
+        const char *advice = PyGen_Check(returned)               ? "; use list(x)"
+                             : PyCoro_CheckExact(returned)       ? "; write 'await' before the call that made it"
+                             : strstr(type, "DataFrame") != NULL ? "; a frame may be returned in mode bulk"
+                                                                 : "";
+        PyErr_Format(PyExc_TypeError, "the statement must return a list of dicts, and returned %.120s%s", type, advice);
     }
     return -1;
 }

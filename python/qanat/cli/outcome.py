@@ -100,6 +100,12 @@ def _say(what: str, place: str, advice: str) -> None:
     click.echo(f"  fix: {_one_line(advice)}", err=True)
 
 
+def _traceback(error: QanatError) -> list[str]:
+    """The lines of a statement's traceback. It comes before the three lines, for it is none of them."""
+    detail = str(error.detail or "")
+    return detail.splitlines() if "Traceback (most recent call last):\n" in detail else []
+
+
 _NOTHING: Mapping[str, str] = {}
 
 
@@ -118,6 +124,8 @@ def fail(
     code = exit_code(error, planning)
     what, place = _split(error, where)
     advice = _advice(error, code, known)
+    for line in _traceback(error):
+        click.echo(escaped(line), err=True)
     _say(what, place, advice)
     if as_json:
         fields = (

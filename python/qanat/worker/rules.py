@@ -176,7 +176,7 @@ def import_problem(name: str, allow: frozenset[str]) -> str | None:
         way = f"allowed of it: {', '.join(inner[:20])}"
     elif allow:
         shown = sorted(allow)
-        way = f"allowed: {', '.join(shown[:40])}{', ...' if len(shown) > 40 else ''}"
+        way = f"allowed: {', '.join(shown[:40])}{', ...' if len(shown) > 40 else ''}; `allow` sets another list"
     else:
         way = "no module is allowed here"
     return f"import of {shorten(name)!r} is not allowed; {way}"

@@ -11,6 +11,7 @@ from __future__ import annotations
 import ast
 import asyncio
 import builtins
+import errno
 import gc
 import io
 import linecache
@@ -523,6 +524,8 @@ class CoroutineWatch:
 
 # ---- failures ----
 
+FILE_ERRORS = frozenset({errno.ENOENT, errno.EPERM, errno.EACCES, errno.EROFS})
+
 
 def format_failure(failure: BaseException, statement: Statement) -> tuple[str, int]:
     """A traceback for the author of the statement, and the line to blame (0: unknown). Frames of the statement stand
@@ -606,4 +609,29 @@ def format_one(exception: BaseException, statement: Statement) -> str:
         ).format_exception_only()
     )
     head = "Traceback (most recent call last):\n" if entries else ""
-    return (head + "".join(entries) + last).rstrip("\n")
+    way_out = advice(exception)
+    return (head + "".join(entries) + last).rstrip("\n") + (f"; {way_out}" if way_out else "")
+
+
+def advice(exception: BaseException) -> str:
+    """What to do about a mistake whose own message does not say it to who writes statements; "" for all others. Types
+    are compared exactly: classes of the statement's own would run their code here."""
+    kind = type(exception)
+    if kind in (FileNotFoundError, PermissionError, OSError):
+        failed: Any = exception
+        named = type(failed.filename) is str and failed.errno in FILE_ERRORS
+        return "a statement has no files: io.BytesIO and io.StringIO are files in memory" if named else ""
+    if kind not in (ModuleNotFoundError, AttributeError, TypeError):
+        return ""
+    target: Any = type(getattr(exception, "obj", None))
+    text = exception.args[0] if exception.args and type(exception.args[0]) is str else ""
+    if kind is ModuleNotFoundError:
+        missing = text.startswith("No module named ")
+        return "it is not installed in this runtime; `qanat runtime create` makes others" if missing else ""
+    if target is types.CoroutineType or "'coroutine' object" in text:
+        return "write 'await' before the call that made it"
+    if target is Log:
+        return "log has trace, debug, info, warn and error"
+    if text.startswith("Log.") and "positional argument" in text:
+        return "it takes one message: log.info(f'...')"
+    return ""

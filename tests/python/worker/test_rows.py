@@ -1249,7 +1249,11 @@ RETURNS = [
     ),
     (5, "the statement must return a list of dicts, and returned int"),
     ("rows", "the statement must return a list of dicts, and returned str"),
-    (({"id": 1} for _ in range(2)), "the statement must return a list of dicts, and returned generator"),
+    (({"id": 1} for _ in range(2)), "the statement must return a list of dicts, and returned generator; use list(x)"),
+    (
+        type("DataFrame", (), {})(),
+        "the statement must return a list of dicts, and returned DataFrame; a frame may be returned in mode bulk",
+    ),
     ([None], 'row 0: expected a dict with "id", "name", found None'),
 ]
 

@@ -508,6 +508,31 @@ def test_chains_of_failures() -> None:
     assert "KeyError" not in text
 
 
+MISTAKES = [
+    ("log.warning('x')\nreturn []", "; log has trace, debug, info, warn and error"),
+    ("log.info('%s', 1)\nreturn []", "; it takes one message: log.info(f'...')"),
+    ("async def f(): pass\nx = f().text\nreturn []", "; write 'await' before the call that made it"),
+    ("async def f(): pass\nx = f()[0]\nreturn []", "; write 'await' before the call that made it"),
+    ("import absent\nreturn []", "; it is not installed in this runtime; `qanat runtime create` makes others"),
+    (
+        "import io\nio.FileIO('/absent')\nreturn []",
+        "; a statement has no files: io.BytesIO and io.StringIO are files in memory",
+    ),
+    ("[].absent\nreturn []", "AttributeError: 'list' object has no attribute 'absent'"),
+    ("raise PermissionError(13, 'refused')\nreturn []", "PermissionError: [Errno 13] refused"),
+    ("class P(PermissionError):\n    filename = 'x'\nraise P(13, 'x')\nreturn []", "P: [Errno 13] x"),
+    ("log.info()\nreturn []", "log.info(f'...')"),
+]
+
+
+@pytest.mark.parametrize(("source", "end"), MISTAKES)
+def test_mistakes_that_are_typical_are_told_the_way_out(source: str, end: str) -> None:
+    execution = Run(source, allow=frozenset({"io", "absent"}))
+    execution()
+    assert execution.failure is not None
+    assert execution.failure[0].endswith(end)
+
+
 def test_a_chain_in_a_circle_and_a_long_one_end() -> None:
     source = (
         "a = ValueError('a')\nb = ValueError('b')\ntry:\n    raise a from b\nexcept ValueError:\n    raise b from a\n"
