@@ -114,7 +114,9 @@ class Connection(_native.Connection):
         from qanat import _frames
 
         rows: Any = params_list
-        if not _frames.has_arrow(rows):
+        if _frames.has_arrow(rows):
+            rows = _frames.without_objects(rows)
+        else:
             if isinstance(rows, str | bytes | Mapping):
                 raise TypeError(f"params_list must be a list of rows, not {type(rows).__name__}")
             rows = _frames.frame_of_params(rows)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime
 import decimal
 import json
+import sys
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -31,17 +32,27 @@ def has_arrow(data: object) -> bool:
 def rows_of(data: object) -> Any:
     """Anything that insert takes, as an object with an Arrow interface."""
     if has_arrow(data):
-        return data
+        return without_objects(data)
     if isinstance(data, Mapping):
         return frame_of_columns({_name(name): values for name, values in data.items()})
     if isinstance(data, list | tuple):
         return frame_of_columns(_columns_of_dicts(data))
     if type(data).__name__ == "LazyFrame" and hasattr(data, "collect"):
-        return data.collect()
+        return without_objects(data.collect())
     raise TypeError(
         "data must have __arrow_c_stream__ or __arrow_c_array__, or be a dict of columns or a list of dicts, "
         f"not {type(data).__name__}"
     )
+
+
+def without_objects(data: Any) -> Any:
+    """The same. polars hands columns of Python objects over as their addresses: they are refused here."""
+    polars = sys.modules.get("polars")
+    if polars is not None and isinstance(data, polars.DataFrame):
+        for name, dtype in data.schema.items():
+            if dtype == polars.Object:
+                raise TypeError(f'column "{name}" has Python objects, which no database takes (its type is Object)')
+    return data
 
 
 def frame_of_params(rows: Iterable[Any]) -> pl.DataFrame | None:
@@ -84,7 +95,7 @@ def frame_of_columns(columns: Mapping[str, Any]) -> pl.DataFrame:
                 f'column "{series.name}" has {len(series)} values, column "{made[0].name}" has {len(made[0])}',
                 column=series.name,
             )
-    return pl.DataFrame(made)
+    return without_objects(pl.DataFrame(made))
 
 
 def series_of(name: str, values: Any) -> pl.Series:

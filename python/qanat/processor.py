@@ -84,7 +84,7 @@ class Result:
     line: int | None
     """The line of the statement that is to blame, where one is."""
     row: int | None
-    """The row of the input (or of what was returned) that is to blame, where one is."""
+    """The row of the input that is to blame, where one is; rows of what was returned are named in `message`."""
     stats: dict[str, Any]
     """`rows_in`, `rows_out`, `seconds` (a dict by stage: start, compile, read, run, write, total), `peak_memory` in
     bytes, `tier`, `output_bytes`, `log_bytes`, `logs_dropped`, and `seconds_killed` where its deadline had passed."""
@@ -429,14 +429,14 @@ class Processor:
         return kind(self, execution, execution.result)
 
     def _rows_of(self, data: Any) -> Any:
-        if data is None or has_arrow(data):
-            return data
+        if data is None:
+            return None
         if not isinstance(data, list | tuple):
-            if isinstance(data, Mapping):
+            if isinstance(data, Mapping) and not has_arrow(data):
                 raise TypeError(
                     "data must be a list of dicts or have an Arrow interface; one row is a list of one dict"
                 )
-            return rows_of(data)  # a LazyFrame, or a TypeError that says what there may be
+            return rows_of(data)
         if self._input is not None and self._input_schema is not None:
             return self._typed(self._input, self._input_schema, list(data))
         for number, row in enumerate(data):

@@ -116,11 +116,19 @@ def test_what_cannot_be_inserted(db: qn.Connection, data: Any) -> None:
         ({1: [1]}, "name must be a str"),
         ([{"a": 1}, 3], "row 1 of data is a int"),
         ({"a": [object()]}, 'column "a"'),
+        ({"a": pl.Series([object()])}, 'column "a" has Python objects'),
+        (pl.DataFrame({"b": [1], "a": [object()]}), 'column "a" has Python objects'),
     ],
 )
 def test_shapes_that_are_refused(db: qn.Connection, data: Any, says: str) -> None:
     with pytest.raises((TypeError, qn.DataError), match=says):
         db.insert("t", data)
+
+
+def test_objects_are_refused_by_execute_many(db: qn.Connection) -> None:
+    with pytest.raises(TypeError, match='column "a" has Python objects'):
+        db.execute_many("insert into t (a) values (?)", pl.DataFrame({"a": [object()]}))
+    assert rows(db) == []
 
 
 def test_columns_of_different_length(db: qn.Connection) -> None:

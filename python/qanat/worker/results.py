@@ -33,11 +33,21 @@ def put_frame(child: Any, returned: Any) -> bool:
         raise TypeError("the statement returned a LazyFrame, which is not computed yet: return frame.collect()")
     if type(returned).__name__ == "Series":
         raise TypeError("the statement returned a Series, which is one column: return series.to_frame()")
+    refuse_objects(returned)
     stream = getattr(type(returned), "__arrow_c_stream__", None)
     if stream is None:
         return False
     child.put_stream(stream(returned))
     return True
+
+
+def refuse_objects(frame: Any) -> None:
+    """polars hands columns of Python objects over as their addresses."""
+    polars = sys.modules.get("polars")
+    if polars is not None and isinstance(frame, polars.DataFrame):
+        for name, dtype in frame.schema.items():
+            if dtype == polars.Object:
+                raise TypeError(f'field "{name}": the column has Python objects (its type is Object)')
 
 
 # ---- pandas ----------------------------------------------------------------------------------------------------------

@@ -389,6 +389,8 @@ def test_a_frame_that_breaks_the_input_schema_is_a_failed_run(frame: pl.DataFram
         ([{"id": 1}, {"id": "x"}], qn.DataError, 'column "id", row 1'),
         ([{"id": 2**63 + 0.5}, {"id": 2**63 + 1}], qn.DataError, 'column "id", row 1'),
         ([{5: 1}], TypeError, "name"),
+        (pl.DataFrame({"id": [object()]}), TypeError, 'column "id" has Python objects'),
+        (pl.LazyFrame({"id": [object()]}), TypeError, 'column "id" has Python objects'),
     ],
 )
 def test_a_wrong_call_raises(data: Any, kind: Any, message: str) -> None:

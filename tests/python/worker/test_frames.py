@@ -214,6 +214,7 @@ def test_a_large_frame_comes_in_frames_of_bounded_size(zygote: Zygote, library: 
     [
         ("polars", "return pl.DataFrame({'v': [1]}).lazy()", "frame.collect()"),
         ("polars", "return pl.Series([1])", "series.to_frame()"),
+        ("polars", "return pl.DataFrame({'v': [object()]})", 'field "v": the column has Python objects'),
         ("pyarrow", "return pa.chunked_array([[1]])", "one column, not a frame"),
         ("pandas", "return pd.Series([1])", "series.to_frame()"),
         ("pandas", "return pd.DataFrame([[1]])", "the names of columns must be texts, and one is 0 (int)"),
