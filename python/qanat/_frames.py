@@ -95,7 +95,9 @@ def frame_of_columns(columns: Mapping[str, Any]) -> pl.DataFrame:
                 f'column "{series.name}" has {len(series)} values, column "{made[0].name}" has {len(made[0])}',
                 column=series.name,
             )
-    return without_objects(pl.DataFrame(made))
+    frame = pl.DataFrame(made)
+    without_objects(frame)
+    return frame
 
 
 def series_of(name: str, values: Any) -> pl.Series:
