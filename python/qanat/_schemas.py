@@ -21,6 +21,7 @@ Fields = list[dict[str, str]]
 
 FOLDER = "schemas"
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\Z")
+_ZONE = re.compile(r"Timestamp\[\s*\w+\s*,\s*([A-Za-z][\w+/-]*)\s*\]")
 _MAX_FILE_BYTES = 1 << 20
 
 
@@ -76,5 +77,24 @@ def _checked(schema: Mapping[object, object], what: str) -> Fields:
             raise TypeError(f"{what} has the field {name!r}; names of fields are texts")
         if not isinstance(kind, str):
             raise TypeError(f'{what}: the type of "{name}" must be a text like "Int64", not {type(kind).__name__}')
+        for zone in _ZONE.findall(kind):
+            _check_zone(zone, f'{what}: the type of "{name}"')
         fields.append({"name": name, "type": kind})
     return fields
+
+
+def _check_zone(zone: str, what: str) -> None:
+    """A zone that is not known would be found out by who reads the rows. Where the machine has no zones all pass."""
+    import difflib
+    import zoneinfo
+
+    if zone.upper() in ("UTC", "Z"):
+        return
+    try:
+        zoneinfo.ZoneInfo(zone)
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+        there = zoneinfo.available_timezones()
+        if there:
+            near = difflib.get_close_matches(zone, there, 1)
+            way_out = f"; did you mean {near[0]!r}?" if near else ""
+            raise ConfigurationError(f"{what}: there is no time zone {zone!r}{way_out}") from None

@@ -332,6 +332,10 @@ static enum qn_status parse_entry(const char *text, struct entry *out, struct qn
     const char *host = NULL;
     const char *port = NULL;
     size_t host_size = 0;
+    if (strstr(text, "://") != NULL) {
+        return qn_error_set(err, QN_ERR_CONFIG,
+                            "network entry \"%.300s\" is a URL: write its host and port, as in example.org:443", text);
+    }
     if (!split_entry(text, &host, &host_size, &port)) {
         return qn_error_set(err, QN_ERR_CONFIG, "network entry \"%.300s\" is not of the form host:port", text);
     }

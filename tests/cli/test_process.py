@@ -115,6 +115,7 @@ def test_debug_of_a_statement_that_is_not_there_says_so(folder: Path) -> None:
         (("--row", "7"), 2, "rows 0 to 1"),
         (("--mode", "column"), 2, "'column' is not one of"),
         (("--output-schema", "id"), 3, "output is the schema 'id'"),
+        (("--output-schema", "id:Int64"), 2, "--output-schema is name=Type"),
         (("--output-schema", "id=Int64,=x"), 2, "--output-schema is name=Type"),
         (("--output-schema", "{"), 2, "not valid JSON"),
         (("--input-schema", "id=Utf8"), 1, ""),

@@ -125,6 +125,7 @@ PyObject *rows__zone(const char *name)
 int rows__date_days(PyObject *value, int64_t *days_out, const char **why_out)
 {
     if (!PyDate_Check(value)) {
+        *why_out = PyUnicode_Check(value) ? "use datetime.date.fromisoformat(x)" : NULL;
         return 0;
     }
     if (PyDateTime_Check(value)) {
@@ -143,7 +144,9 @@ static int64_t micros_of(int hour, int minute, int second, int fraction)
 int rows__time_nanos(PyObject *value, int64_t *nanos_out, const char **why_out)
 {
     if (!PyTime_Check(value)) {
-        *why_out = PyDateTime_Check(value) ? "use x.time()" : NULL;
+        *why_out = PyDateTime_Check(value)  ? "use x.time()"
+                   : PyUnicode_Check(value) ? "use datetime.time.fromisoformat(x)"
+                                            : NULL;
         return 0;
     }
     if (PyDateTime_TIME_GET_TZINFO(value) != Py_None) {
@@ -245,6 +248,8 @@ int rows__datetime_micros(PyObject *value, bool aware, int64_t *micros_out, int 
     if (!PyDateTime_Check(value)) {
         if (PyDate_Check(value)) {
             *why_out = "a date has no time of day; use datetime.datetime.combine(x, datetime.time())";
+        } else if (PyUnicode_Check(value)) {
+            *why_out = "use datetime.datetime.fromisoformat(x)";
         }
         return 0;
     }

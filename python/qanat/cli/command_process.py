@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 SHOWN_ROWS = 20
 READERS = {".csv": "csv", ".parquet": "parquet", ".json": "json", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 OPTIONS = "see `qanat process debug --help` for what the options take"
+FORMS = "{} is name=Type,name=Type, the name of a schema, or a JSON object"
 ADVICE = {
     "ArgumentError": OPTIONS,
     "ConfigurationError": OPTIONS,
@@ -70,6 +71,8 @@ def parse_schema(text: str | None, what: str) -> Any:
         except ValueError as error:
             raise click.BadParameter(f"{what} is not valid JSON: {error}") from None
         return table
+    if "=" not in text and set(text) & set(":,<[( "):
+        raise click.BadParameter(FORMS.format(what))
     return dict(_fields(text, what)) if "=" in text else text.strip()
 
 
@@ -84,7 +87,7 @@ def _fields(text: str, what: str) -> list[tuple[str, str]]:
     pairs = [part.partition("=") for part in [*parts, text[start:]]]
     for name, equals, kind in pairs:
         if not (name.strip() and equals and kind.strip()):
-            raise click.BadParameter(f"{what} is name=Type,name=Type, the name of a schema, or a JSON object")
+            raise click.BadParameter(FORMS.format(what))
     return [(name.strip(), kind.strip()) for name, _, kind in pairs]
 
 
@@ -106,8 +109,8 @@ def command() -> None:
 @click.option("--mode", type=click.Choice(["row", "bulk"]), default="row", show_default=True)
 @click.option("--concurrency", type=int, default=1, show_default=True, help="Rows in flight while they await.")
 @click.option("--batch-rows", type=int, help="Bulk: rows of one call; otherwise one call for the whole input.")
-@click.option("--allow", metavar="MODULE", multiple=True, help="A module that may be imported, in place of the list.")
-@click.option("--network", metavar="HOST:PORT", multiple=True, help="off, public, or what may be reached.")
+@click.option("--allow", metavar="MODULE", multiple=True, help="Module for imports, not the list; repeatable.")
+@click.option("--network", metavar="HOST:PORT", multiple=True, help="off, public, or what to reach; repeatable.")
 @click.option("--timeout", type=float, default=30, show_default=True, help="Seconds of the statement.")
 @click.option("--memory", default="512MB", show_default=True, help="Above the idle interpreter.")
 @click.option("--runtime", default="default", show_default=True, help="The environment: see `qanat runtime list`.")

@@ -11,7 +11,8 @@ import click
 
 from qanat.cli.outcome import EXIT_FAILED, EXIT_INTERRUPTED, counted, escaped, reported
 
-BROKEN = {"QanatError": "the lines above say why; nothing was left behind"}
+REFUSED = {"ConfigurationError": "see `qanat runtime --help`, and docs/guides/processor.md on runtimes"}
+BROKEN = {**REFUSED, "QanatError": "the lines above say why; nothing was left behind"}
 
 
 @click.group("runtime")
@@ -83,7 +84,7 @@ def check_command(name: str, as_json: bool) -> None:
 
     Exit code 1 where something is wrong with it.
     """
-    with reported(f"runtime {name}", as_json):
+    with reported(f"runtime {name}", as_json, known=REFUSED):
         from qanat import _runtime_create
 
         found = _runtime_create.check(name)
@@ -103,7 +104,7 @@ def check_command(name: str, as_json: bool) -> None:
 @click.argument("name")
 def remove_command(name: str) -> None:
     """Remove an environment."""
-    with reported(f"runtime {name}", False):
+    with reported(f"runtime {name}", False, known=REFUSED):
         from qanat import _runtime_create
 
         _runtime_create.remove(name)
@@ -114,7 +115,7 @@ def remove_command(name: str) -> None:
 @click.argument("name", default="default")
 def describe_command(name: str) -> None:
     """Print what an environment is made of, and what of this machine statements may see, as JSON."""
-    with reported(f"runtime {name}", False):
+    with reported(f"runtime {name}", False, known=REFUSED):
         from qanat import _runtime
 
         description = _runtime.describe(name)

@@ -229,6 +229,10 @@ def syntax_problem(failure: SyntaxError, lines: list[str]) -> StatementProblem:
     if message[:1].isupper() and message[1:2].islower():
         message = message[0].lower() + message[1:]
     line = min(max(failure.lineno or 1, 1), max(len(lines), 1))
+    if message == "unexpected indent" and not any(
+        text.strip() and not text.lstrip().startswith("#") for text in lines[: line - 1]
+    ):
+        message += ": the first line of a statement begins at the left margin; textwrap.dedent(text) moves a text there"
     return StatementProblem(line, failure.offset or 1, message)
 
 

@@ -204,6 +204,14 @@ def test_output_is_mandatory() -> None:
         qn.Processor(ECHO)  # type: ignore[call-arg]
 
 
+def test_a_misspelled_time_zone_is_told_when_the_processor_is_made() -> None:
+    for good in ("Europe/Berlin", "UTC", "utc", "Z", "+02:00", "Etc/GMT+5", "America/Port-au-Prince"):
+        qn.Processor(ECHO, output={"at": f"Timestamp[us, {good}]"})
+    for kind in ("Timestamp[us, Europe/Berln]", "List<Timestamp[ms,Europe/Berln]!>?"):
+        with pytest.raises(qn.ConfigurationError, match="\"at\": .* no time zone 'Europe/Berln'; .* 'Europe/Berlin'"):
+            qn.Processor(ECHO, output={"at": kind})
+
+
 @pytest.mark.trace("P16")
 def test_schemas_by_name_are_read_beside_the_statement(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "schemas").mkdir()

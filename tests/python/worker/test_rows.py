@@ -614,7 +614,7 @@ OUT_REFUSED: list[tuple[pa.DataType, str, Any, str]] = [
         1 << 100000,
         "expected Decimal(38,0), found int of 100001 bits; it has too many digits",
     ),
-    (pa.date32(), "Date", "2024-01-01", "expected Date, found str '2024-01-01'"),
+    (pa.date32(), "Date", "2024-01-01", "expected Date, found str '2024-01-01'; use datetime.date.fromisoformat(x)"),
     (
         pa.date32(),
         "Date",
@@ -626,6 +626,13 @@ OUT_REFUSED: list[tuple[pa.DataType, str, Any, str]] = [
         "Time",
         dt.datetime(2024, 1, 1),
         "expected Time, found datetime.datetime 2024-01-01 00:00:00; use x.time()",
+    ),
+    (pa.time64("us"), "Time", "10:00", "expected Time, found str '10:00'; use datetime.time.fromisoformat(x)"),
+    (
+        pa.timestamp("us"),
+        "Timestamp[us]",
+        "2024-01-01",
+        "expected Timestamp[us], found str '2024-01-01'; use datetime.datetime.fromisoformat(x)",
     ),
     (
         pa.time64("us"),

@@ -458,6 +458,14 @@ def test_odd_texts_that_are_statements(source: bytes | str, result: Any) -> None
     assert run(source) == result
 
 
+def test_a_text_that_is_indented_as_a_whole_is_told_the_way_out() -> None:
+    for source in ("\n    x = 1\n    return [x]\n", "# why\n  return [1]"):
+        with pytest.raises(StatementProblem, match=r"line 2: unexpected indent: .* textwrap\.dedent\(text\)"):
+            compile_statement(source, NAME, DEFAULT_ALLOW)
+    with pytest.raises(StatementProblem, match="line 2: unexpected indent$"):
+        compile_statement("x = 1\n  return [x]", NAME, DEFAULT_ALLOW)
+
+
 def test_lines_are_kept_whatever_ends_them() -> None:
     for source in ("x = 1\n\nreturn 1 / 0", "x = 1\r\n\r\nreturn 1 / 0", "x = 1\r\rreturn 1 / 0"):
         text, line = fail(source)

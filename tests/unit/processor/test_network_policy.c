@@ -265,6 +265,10 @@ static void policy__wrong_entries_are_named(void **state)
     } cases[] = {
         { "", "network entry \"\" is not of the form host:port" },
         { "example.com", "network entry \"example.com\" is not of the form host:port" },
+        { "http://127.0.0.1:80",
+          "network entry \"http://127.0.0.1:80\" is a URL: write its host and port, as in example.org:443" },
+        { "https://example.com",
+          "network entry \"https://example.com\" is a URL: write its host and port, as in example.org:443" },
         { "[::1:80", "network entry \"[::1:80\" is not of the form host:port" },
         { ":80", "network entry \":80\": the host has to be of 1 to 253 characters" },
         { "example.com:", "network entry \"example.com:\": the port has to be a number from 1 to 65535, or *" },
