@@ -70,9 +70,9 @@ def outcome_of(result: Any) -> tuple[str, str]:
     return text[:200_000], f"{text} {result.message} {rows!r} {[tuple(entry) for entry in result.logs]!r}"
 
 
-def carry_out(attempt: Attempt, surroundings: Surroundings, rules: bool) -> tuple[str, str]:
+def carry_out(attempt: Attempt, surroundings: Surroundings, rules: bool, runtime: str) -> tuple[str, str]:
     """The outcome of one run of the attempt, and all that it gave out; a refusal is an outcome, too."""
-    arguments: dict[str, Any] = {"output": OUTPUT, "mode": "bulk", "timeout": 10, "memory": "256MB"}
+    arguments: dict[str, Any] = {"output": OUTPUT, "mode": "bulk", "timeout": 10, "memory": "256MB", "runtime": runtime}
     arguments |= attempt.arguments
     if isinstance(arguments.get("network"), list):
         arguments["network"] = [surroundings.fill(place) for place in arguments["network"]]
@@ -104,13 +104,15 @@ def test_attempt(
     witness: qn.Processor,
     table: Table,
     monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
 ) -> None:
     if attempt.machine not in (None, platform.machine()):
         pytest.skip(f"its system calls have the numbers of {attempt.machine}")
+    runtime = "default"
     if attempt.needs is not None and importlib.util.find_spec(attempt.needs) is None:
-        pytest.skip(f"{attempt.needs} is not installed")
+        runtime = request.getfixturevalue("standard_runtime")
 
-    outcome, shown = carry_out(attempt, surroundings, rules=True)
+    outcome, shown = carry_out(attempt, surroundings, rules=True, runtime=runtime)
     assert surroundings.achieved(shown) == [] and "ESCAPED" not in outcome, outcome
     rule = "-"
     if attempt.rules is not None:
@@ -121,7 +123,7 @@ def test_attempt(
         check_witness(witness, tier)
 
     monkeypatch.setenv("QANAT_TEST_LANGUAGE_RULES", "off")
-    outcome, shown = carry_out(attempt, surroundings, rules=False)
+    outcome, shown = carry_out(attempt, surroundings, rules=False, runtime=runtime)
     assert surroundings.achieved(shown) == [] and "ESCAPED" not in outcome, outcome
     assert re.search(attempt.kernel, outcome), outcome
     monkeypatch.delenv("QANAT_TEST_LANGUAGE_RULES")
