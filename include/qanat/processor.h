@@ -136,7 +136,8 @@ QN_API enum qn_status qn_execution_checkpoint(const struct qn_execution *executi
 QN_API void qn_execution_free(struct qn_execution *execution);
 
 /* The same as a stream: rows in, rows out, bounded memory. A status other than OK and NO_DATA is an error of the stream
- * (QN_ERR_QUERY, QN_ERR_TIMEOUT, QN_ERR_NO_MEMORY, QN_ERR_DATA) with the execution's message, before the end. `rows` and
+ * (QN_ERR_QUERY, QN_ERR_TIMEOUT, QN_ERR_NO_MEMORY, QN_ERR_DATA for output_limit) with the execution's message in one line,
+ * before the end; a traceback is its detail. What the statement logs goes to the log of the area "processor". `rows` and
  * options->checkpoint are taken over on success. */
 QN_API enum qn_status qn_processor_stream(struct qn_processor *processor, struct ArrowArrayStream *rows,
                                           const struct qn_execution_options *options, struct ArrowArrayStream *out,

@@ -1,65 +1,60 @@
 /*
  * stream.c: an execution as an Arrow stream. Rows are handed on as they come; an execution that does not end well is an error
- * before the end of the stream. Threads: as a stream.
+ * before the end of the stream. What the statement logs goes to the log of the area "processor". Threads: as a stream.
  */
 #include "arrow/stream.h"
+#include "base/memory.h"
 #include "processor/execution.h"
+#include "processor/told.h"
 
-static enum qn_status stream_schema(void *self, struct ArrowSchema *out, struct qn_error *err)
+struct through {
+    struct qn_execution *execution;
+    int64_t told; /* log messages */
+};
+
+static enum qn_status through_schema(void *self, struct ArrowSchema *out, struct qn_error *err)
 {
-    const struct qn_execution *execution = self;
-    return qn_processor_schema(execution->processor, out, err);
+    const struct through *through = self;
+    return qn_processor_schema(through->execution->processor, out, err);
 }
 
-/* What an outcome is as an error; QN_OK where it is none. */
-static enum qn_status status_of(enum qn_execution_status status)
+static enum qn_status through_next(void *self, struct ArrowArray *out, struct qn_error *err)
 {
-    switch (status) {
-    case QN_EXECUTION_OK:
-    case QN_EXECUTION_NO_DATA:
-        return QN_OK;
-    case QN_EXECUTION_TIMED_OUT:
-        return QN_ERR_TIMEOUT;
-    case QN_EXECUTION_MEMORY:
-    case QN_EXECUTION_OUTPUT_LIMIT:
-        return QN_ERR_NO_MEMORY;
-    default:
-        return QN_ERR_QUERY;
-    }
-}
-
-static enum qn_status stream_next(void *self, struct ArrowArray *out, struct qn_error *err)
-{
-    struct qn_execution *execution = self;
-    QN_TRY(qn_execution_next(execution, out, err));
+    struct through *through = self;
+    struct qn_execution_result result = { .struct_size = sizeof result };
+    const char *name = through->execution->processor->name;
+    QN_TRY(qn_execution_next(through->execution, out, err));
+    qn_told_log(through->execution, name, "processor", "", &through->told);
     if (out->release != NULL) {
         return QN_OK;
     }
-    enum qn_status status = status_of(execution->status);
-    if (status == QN_OK) {
-        return QN_OK;
-    }
-    (void)qn_error_set(err, status, "%s: %s: %s", execution->processor->name,
-                       qn_execution_status_name(execution->status), qn_buffer_text(&execution->message));
-    qn_error_place(err, execution->row, NULL);
-    return status;
+    qn_execution_result(through->execution, &result);
+    bool well = result.status == QN_EXECUTION_OK || result.status == QN_EXECUTION_NO_DATA;
+    return well ? QN_OK : qn_told_error(&result, name, "", err);
 }
 
-static void stream_free(void *self)
+static void through_free(void *self)
 {
-    qn_execution_free(self);
+    struct through *through = self;
+    qn_execution_free(through->execution);
+    qn_free(through);
 }
 
 enum qn_status qn_processor_stream(struct qn_processor *processor, struct ArrowArrayStream *rows,
                                    const struct qn_execution_options *options, struct ArrowArrayStream *out,
                                    struct qn_error *err)
 {
-    static const struct qn_stream_ops ops = { stream_schema, stream_next, stream_free };
-    struct qn_execution *execution = NULL;
-    QN_TRY(qn_execution_start(processor, rows, options, &execution, err));
-    enum qn_status status = qn_stream_make(&ops, execution, out, err);
+    static const struct qn_stream_ops ops = { through_schema, through_next, through_free };
+    struct through *through = qn_calloc(1, sizeof *through);
+    if (through == NULL) {
+        return qn__no_memory(err);
+    }
+    enum qn_status status = qn_execution_start(processor, rows, options, &through->execution, err);
+    if (status == QN_OK) {
+        status = qn_stream_make(&ops, through, out, err);
+    }
     if (status != QN_OK) {
-        qn_execution_free(execution);
+        through_free(through);
     }
     return status;
 }

@@ -10,6 +10,7 @@
 #include "base/memory.h"
 #include "processor/input.h"
 #include "processor/plan.h"
+#include "processor/told.h"
 #include "task/run.h"
 
 #include <stdio.h>
@@ -124,44 +125,12 @@ struct step {
     int64_t told; /* log messages */
 };
 
-static enum qn_log_level level_of(const char *level)
-{
-    static const struct {
-        const char *name;
-        enum qn_log_level level;
-    } levels[] = { { "info", QN_LOG_INFO }, { "warn", QN_LOG_WARNING }, { "error", QN_LOG_ERROR } };
-    for (size_t i = 0; i < sizeof levels / sizeof *levels; i++) {
-        if (strcmp(levels[i].name, level) == 0) {
-            return levels[i].level;
-        }
-    }
-    return QN_LOG_DEBUG; /* trace too */
-}
-
-/* "late.py, line 3, row 7" */
-static void place_text(const struct step *step, int32_t line, int64_t row, struct qn_buffer *out)
-{
-    qn_buffer_append_text(out, step->process->name);
-    if (line > 0) {
-        qn_buffer_printf(out, ", line %d", (int)line);
-    }
-    if (row >= 0) {
-        qn_buffer_printf(out, ", row %lld", (long long)row);
-    }
-}
-
 /* What the statement has said since the last time. */
-static void tell(struct step *step, const struct qn_execution_result *result)
+static void tell(struct step *step)
 {
-    for (; step->told < result->n_logs; step->told++) {
-        struct qn_execution_log entry;
-        if (qn_execution_log(step->execution, step->told, &entry, NULL) == QN_OK) {
-            qn_auto_buffer place = QN_BUFFER_INIT;
-            place_text(step, entry.line, entry.row, &place);
-            QN_LOG(level_of(entry.level), "task", "%s: %s: %s", step->run->task->name, qn_buffer_text(&place),
-                   entry.message);
-        }
-    }
+    qn_auto_buffer prefix = QN_BUFFER_INIT;
+    qn_buffer_printf(&prefix, "%s: ", step->run->task->name);
+    qn_told_log(step->execution, step->process->name, "task", qn_buffer_text(&prefix), &step->told);
 }
 
 /* How it ended. */
@@ -176,27 +145,6 @@ static void tell_end(const struct step *step, const struct qn_execution_result *
     QN_LOG(QN_LOG_INFO, "task", "%s: %s: %s: %lld rows in, %lld rows out, %.3f s, %.1f MiB at most (%s sandbox)", task,
            name, qn_execution_status_name(result->status), (long long)result->rows_in, (long long)result->rows_out,
            result->seconds, (double)result->peak_memory / (1 << 20), result->tier);
-}
-
-/* What went wrong in one line: of a traceback the last. */
-static const char *last_line(const char *message)
-{
-    size_t size = strlen(message);
-    while (size > 0 && message[size - 1] == '\n') {
-        size--;
-    }
-    while (size > 0 && message[size - 1] != '\n') {
-        size--;
-    }
-    return message + size;
-}
-
-/* A message without the line that stands in front of it already. */
-static const char *without_line(const char *message, int32_t line)
-{
-    char prefix[32];
-    int size = snprintf(prefix, sizeof prefix, "line %d: ", (int)line);
-    return strncmp(message, prefix, (size_t)size) == 0 ? message + size : message;
 }
 
 /* What the author of the task does about it. */
@@ -220,26 +168,8 @@ static const char *way_out(enum qn_execution_status status)
 
 static enum qn_status refuse(const struct step *step, const struct qn_execution_result *result, struct qn_error *err)
 {
-    static const enum qn_status statuses[] = {
-        [QN_EXECUTION_TIMED_OUT] = QN_ERR_TIMEOUT,
-        [QN_EXECUTION_MEMORY] = QN_ERR_NO_MEMORY,
-        [QN_EXECUTION_OUTPUT_LIMIT] = QN_ERR_NO_MEMORY,
-        [QN_EXECUTION_REJECTED] = QN_ERR_QUERY,
-    };
-    size_t n = sizeof statuses / sizeof *statuses;
-    enum qn_status status = (size_t)result->status < n ? statuses[result->status] : QN_OK;
-    qn_auto_buffer place = QN_BUFFER_INIT;
-    bool in_statement = result->line > 0; /* otherwise the message says which row */
-    place_text(step, result->line, in_statement ? result->row : -1, &place);
-    const char *line = without_line(last_line(result->message), result->line);
-    status =
-        qn_error_set(err, status != QN_OK ? status : QN_ERR_QUERY, "statement %s: %s: %.*s", qn_buffer_text(&place),
-                     qn_execution_status_name(result->status), (int)strcspn(line, "\n"), line);
-    if (err != NULL && strchr(result->message, '\n') != NULL) { /* a traceback */
-        QN_ERROR_COPY(err->detail, result->message, strlen(result->message));
-    }
+    enum qn_status status = qn_told_error(result, step->process->name, "statement ", err);
     qn_error_hint(err, "%s", way_out(result->status));
-    qn_error_place(err, result->row, NULL);
     return status;
 }
 
@@ -255,7 +185,7 @@ static enum qn_status step_next(void *self, struct ArrowArray *out, struct qn_er
     struct qn_execution_result result = { .struct_size = sizeof result };
     QN_TRY(qn_execution_next(step->execution, out, err));
     qn_execution_result(step->execution, &result);
-    tell(step, &result);
+    tell(step);
     if (out->release != NULL) {
         return QN_OK;
     }
@@ -308,7 +238,7 @@ enum qn_status qn_run_check_processes(struct qn_run *run, struct qn_error *err)
         enum qn_status status = qn_processor_check(process->processor, &problem, err);
         if (status == QN_ERR_QUERY && problem.line > 0) {
             (void)qn_error_set(err, QN_ERR_QUERY, "statement %s, line %d: rejected: %s", process->name,
-                               (int)problem.line, without_line(problem.message, problem.line));
+                               (int)problem.line, qn_told_without_line(problem.message, problem.line));
             qn_error_hint(err, "%s", way_out(QN_EXECUTION_REJECTED));
             return QN_ERR_QUERY;
         }

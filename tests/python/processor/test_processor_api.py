@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import decimal
+import logging
 import os
 import pickle
 import re
@@ -674,6 +675,33 @@ def test_a_stream_that_fails_raises_before_its_end() -> None:
     with processor("await sleep(60)\nreturn []", timeout=0.2).stream(ids(1)) as stream:
         with pytest.raises(qn.QueryTimeoutError):
             next(stream)
+
+
+def test_the_error_of_a_stream_names_place_and_failure_in_one_line() -> None:
+    statement = "def f(n):\n    return f(n - 1) if n else 1 // n\n\nreturn f(30)"
+    with processor(statement).stream(ids(1)) as stream, pytest.raises(qn.QueryExecutionError) as caught:
+        next(stream)
+    last = "ZeroDivisionError: integer division or modulo by zero"
+    assert str(caught.value) == f"statement.py, line 2, row 0: failed: {last}"
+    assert (caught.value.row, caught.value.detail[:9]) == (0, "Traceback")
+    flood = "while True:\n    log.info('x' * 1000)\nreturn []"
+    with processor(flood).stream(ids(1)) as stream, pytest.raises(qn.DataError, match="output_limit: .* it logged"):
+        next(stream)
+
+
+@pytest.mark.trace("P10", "P13")
+def test_what_a_statement_says_in_a_stream_goes_to_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    saying = processor("log.trace('a')\nlog.warn('b')\n\nsleep(1)\nreturn INPUT_DATA")
+    with caplog.at_level(logging.DEBUG, logger="qanat"):
+        with saying.stream(ids(5)) as stream:
+            assert [batch.num_rows for batch in stream] == [1]
+    assert [
+        (entry.levelno, entry.getMessage()) for entry in caplog.records if "statement.py" in entry.getMessage()
+    ] == [
+        (logging.DEBUG, "statement.py, line 1, row 0: a"),
+        (logging.WARNING, "statement.py, line 2, row 0: b"),
+        (logging.WARNING, "statement.py, line 4, row 0: coroutine 'sleep' was never awaited: write 'await sleep(...)'"),
+    ]
 
 
 def test_an_input_stream_that_fails_is_raised() -> None:
