@@ -683,7 +683,7 @@ def test_the_error_of_a_stream_names_place_and_failure_in_one_line() -> None:
         next(stream)
     last = "ZeroDivisionError: integer division or modulo by zero"
     assert str(caught.value) == f"statement.py, line 2, row 0: failed: {last}"
-    assert (caught.value.row, caught.value.detail[:9]) == (0, "Traceback")
+    assert (caught.value.row, (caught.value.detail or "")[:9]) == (0, "Traceback")
     flood = "while True:\n    log.info('x' * 1000)\nreturn []"
     with processor(flood).stream(ids(1)) as stream, pytest.raises(qn.DataError, match="output_limit: .* it logged"):
         next(stream)
