@@ -36,7 +36,7 @@ static enum qn_status take_field(const char *key, size_t i, const json_t *field,
     }
     enum qn_status status = qn_schema_set_from_text(out, (int64_t)i, name, type, err);
     if (status != QN_OK) {
-        qn_error_prefix(err, "%s.type", place);
+        qn_error_prefix(err, "%s: the type of \"%.200s\"", key, name);
         return status;
     }
     if (types != NULL) {

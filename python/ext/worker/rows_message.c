@@ -208,6 +208,9 @@ int rows__misfit(const struct rows_out *rows, const struct rows__field *field, P
                  const char *hint)
 {
     PyObject *found = rows__found(value);
+    if (PyCoro_CheckExact(value)) {
+        hint = "write 'await' before the call that made it";
+    }
     return set_message(exception, place(rows, field), PyUnicode_FromString(field->type), found, hint);
 }
 

@@ -306,11 +306,22 @@ static int put_decimal(struct rows_out *rows, struct rows__field *field, PyObjec
 
 /* ---- texts and bytes ---- */
 
+/* How a text is made of something else; NULL where that is not plain. */
+static const char *way_to_text(PyObject *value)
+{
+    if (PyBytes_Check(value)) {
+        return "use x.decode()";
+    }
+    if (PyDict_Check(value) || PyList_Check(value) || PyTuple_Check(value)) {
+        return "use json.dumps(x)";
+    }
+    return PyNumber_Check(value) || strncmp(Py_TYPE(value)->tp_name, "datetime.", 9) == 0 ? "use str(x)" : NULL;
+}
+
 static int put_text(struct rows_out *rows, struct rows__field *field, PyObject *value)
 {
     if (!PyUnicode_Check(value)) {
-        return wrong_type(rows, field, value,
-                          PyBytes_Check(value) ? "use x.decode()" : (PyNumber_Check(value) ? "use str(x)" : NULL));
+        return wrong_type(rows, field, value, way_to_text(value));
     }
     Py_ssize_t size;
     const char *bytes = PyUnicode_AsUTF8AndSize(value, &size);

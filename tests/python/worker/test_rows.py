@@ -544,7 +544,9 @@ OUT_REFUSED: list[tuple[pa.DataType, str, Any, str]] = [
     ),
     (pa.string(), "Utf8", 5, "expected Utf8, found int 5; use str(x)"),
     (pa.string(), "Utf8", b"abc", "expected Utf8, found bytes b'abc'; use x.decode()"),
-    (pa.string(), "Utf8", ["a"], "expected Utf8, found list of 1 item"),
+    (pa.string(), "Utf8", ["a"], "expected Utf8, found list of 1 item; use json.dumps(x)"),
+    (pa.string(), "Utf8", dt.date(2024, 1, 1), "expected Utf8, found datetime.date 2024-01-01; use str(x)"),
+    (pa.string(), "Utf8", object, "expected Utf8, found type"),
     (
         pa.string(),
         "Utf8",
@@ -726,6 +728,17 @@ def test_refuses_what_the_type_does_not_hold(data_type: pa.DataType, type_text: 
         out.put({"id": "not kept", "a": value}, 3)
     assert str(caught.value) == f'row 3, field "a": {text}'
     assert pa.record_batch(Batch(out.finish())).to_pylist() == [{"id": "kept", "a": None}]
+
+
+def test_a_coroutine_is_told_to_be_awaited() -> None:
+    async def later() -> int:
+        return 1
+
+    out = writer(pa.schema([("a", pa.int64())]), ["Int64"])
+    forgotten = later()
+    with pytest.raises(TypeError, match="expected Int64, found coroutine; write 'await' before the call that made it$"):
+        out.put({"a": forgotten}, 0)
+    forgotten.close()
 
 
 NESTED_TYPE = pa.struct({"tags": pa.list_(pa.struct({"n": pa.int64()})), "m": pa.map_(pa.string(), pa.int64())})

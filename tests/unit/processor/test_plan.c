@@ -133,7 +133,7 @@ static void plan__names_the_key_that_is_wrong(void **state)
         { "output", "[\"id\"]", "output[0] is a string; it must be an object" },
         { "output", "[{\"name\": \"id\"}]", "output[0].type is missing" },
         { "output", "[{\"type\": \"Int64\"}]", "output[0].name is missing" },
-        { "output", "[{\"name\": \"id\", \"type\": \"Int65\"}]", "output[0].type: " },
+        { "output", "[{\"name\": \"id\", \"type\": \"Int65\"}]", "output: the type of \"id\": type \"Int65\" is not known" },
         { "output", "[{\"name\": \"id\", \"type\": 64}]", "output[0].type is an integer" },
         { "output", "[{\"name\": \"i\\td\", \"type\": \"Int64\"}]", "output[0]: names and types may not" },
         { "output", "[{\"name\": \"id\", \"type\": \"Int64\"}, {\"name\": \"id\", \"type\": \"Utf8\"}]",

@@ -196,7 +196,7 @@ static const struct refusal step_refusals[] = {
     { "process", "[" STEP("\"mode\": \"all\", ", FIELD("id", "Int64")) "]", QN_ERR_CONFIG,
       "process[0].mode is \"all\"..." },
     { "process", "[" STEP("", FIELD("id", "Int65")) "]", QN_ERR_CONFIG,
-      "process[0].output[0].type: type \"Int65\"..." },
+      "process[0].output: the type of \"id\": type \"Int65\"..." },
     { "process", "[" STEP("", FIELD("ident", "Int64")) "]", QN_ERR_CONFIG,
       "sink.key: the column \"id\" is not in process[0].output" },
     { "process", "[" STEP("", FIELD("id", "Boolean")) "]", QN_ERR_UNSUPPORTED,
