@@ -112,6 +112,7 @@ def name_of(path: Path) -> str:
 @pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
 def test_samples_run(document: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)  # a sample that was saved can be imported by those after it
     namespace: dict[str, Any] = {}
     text = document.read_text(encoding="utf-8")
     for match in FENCE.finditer(text):
