@@ -47,6 +47,8 @@ _ENVIRONMENT = {
     "MPLBACKEND": "agg",
     # polars: looks at the processor with memory that it executes, and has a thread for freeing memory
     "POLARS_SKIP_CPU_CHECK": "1",
+    # It would start a thread for each processor, and a run may have 64: on large machines no query would work.
+    "POLARS_MAX_THREADS": str(min(os.cpu_count() or 1, 8)),
     "_RJEM_MALLOC_CONF": "background_thread:false",
 }
 

@@ -128,6 +128,22 @@ def test_the_environment_of_a_statement_is_none_of_ours(monkeypatch: pytest.Monk
     assert "HOME=/" in _runtime.describe("default")["environment"]
 
 
+def test_polars_does_not_start_more_threads_than_a_run_may_have() -> None:
+    """As on a machine of 200 processors: what polars would do there is what its setting says, which is ours."""
+    environment = dict(entry.split("=", 1) for entry in _runtime.describe("default")["environment"])
+    assert 1 <= int(environment["POLARS_MAX_THREADS"]) <= 8
+    statement = "import polars\nreturn polars.DataFrame(INPUT_DATA).group_by('id').len('n')"
+    for threads, status in (("8", "ok"), ("200", "failed")):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setitem(_runtime._ENVIRONMENT, "POLARS_MAX_THREADS", threads)
+            _runtime._default.cache_clear()
+            made = qn.Processor(statement, {"id": "Int64", "n": "UInt32"}, mode="bulk", allow=["polars"], memory="1GB")
+            result = made.run([{"id": 1}, {"id": 1}])
+        _runtime._default.cache_clear()
+        if threads == "8" or result.stats["tier"] == "full":  # elsewhere memory alone may bound threads
+            assert result.status == status, result.message
+
+
 def test_what_a_statement_sees_is_utc_and_the_zones_are_there() -> None:
     statement = (
         "import datetime, time\nmoment = INPUT_DATA[0]['t']\n"
