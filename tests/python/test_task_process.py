@@ -322,7 +322,11 @@ ERRORS: list[tuple[str, str, str]] = [
         r"move.toml:27: process\[1\].input is not what ",
     ),
     ('input = "flight"', 'input = "flyght"', r"move.toml:27: process\[1\].input is the schema 'flyght'.*are: flight"),
-    ('output = "flight"', 'output = { id = "Int46" }', r'move.toml:18: process\[0\].output\[0\].type: type "Int46"'),
+    (
+        'output = "flight"',
+        'output = { id = "Int46" }',
+        r'move.toml:18: process\[0\].output: the type of "id": type "Int46"',
+    ),
     ('output = "flight"', "output = 3", r"move.toml:18: process\[0\].output is an integer; it must be an array"),
     ('output = "flight"', "", r"move.toml:16: process\[0\].output is missing"),
     ('note = "Utf8" }', 'nota = "Utf8" }\ncheckpoint = "id"', r"move.toml:29: process\[1\].checkpoint: a task has one"),

@@ -152,7 +152,7 @@ def test_a_lone_surrogate_is_refused_with_its_line() -> None:
         ({"output": {"id": 5}}, TypeError, 'output: the type of "id" must be a text'),
         ({"output": {5: "Int64"}}, TypeError, "output has the field 5"),
         ({"output": {}}, qn.ConfigurationError, "output has 0 fields"),
-        ({"output": {"id": "Int65"}}, qn.ConfigurationError, r"output\[0\].type.*Int65"),
+        ({"output": {"id": "Int65"}}, qn.ConfigurationError, r"output: the type of \"id\".*Int65"),
         ({"output": "absent"}, qn.ConfigurationError, r"output is the schema 'absent'.*schemas/absent\.toml"),
         ({"output": "../up"}, qn.ConfigurationError, "output is '../up', which is no name"),
         ({"input": {"id": "Nope"}}, qn.ConfigurationError, r"type.*Nope"),
