@@ -13,12 +13,15 @@ import sys
 from collections.abc import Callable
 from types import ModuleType
 
-from qanat.compat import _database
+from qanat.compat import _connector, _database
 from qanat.errors import ArgumentError
 
 __all__ = ["install_as", "names"]
 
-_MAKERS: dict[str, Callable[[], dict[str, ModuleType]]] = {"industrydb": _database.modules}
+_MAKERS: dict[str, Callable[[], dict[str, ModuleType]]] = {
+    "bundlebase_sdk": _connector.modules,
+    "industrydb": _database.modules,
+}
 
 
 def names() -> list[str]:
@@ -27,7 +30,7 @@ def names() -> list[str]:
 
 
 def install_as(*wanted: str) -> None:
-    """Make `import NAME` give qanat under the names of that system; without names, all of them.
+    """Make `import NAME` give qanat under the names of that system; without names, all of them that can be had.
 
     Installing twice is allowed. A module of that name that is not ours, imported already, is left alone and an
     ArgumentError says so.
@@ -36,7 +39,12 @@ def install_as(*wanted: str) -> None:
         maker = _MAKERS.get(name)
         if maker is None:
             raise ArgumentError(f"{name!r} is not a name that qanat can stand in for; known are {', '.join(names())}")
-        made = maker()
+        try:
+            made = maker()
+        except ImportError as error:
+            if not wanted:
+                continue  # a script that needs it says so itself
+            raise ArgumentError(f"{name} needs qanat-sdk, which is not installed: pip install qanat-sdk") from error
         for module_name in made:
             present = sys.modules.get(module_name)
             if present is not None and not getattr(present, "__qanat_compat__", False):
