@@ -115,7 +115,7 @@ class Connection(_native.Connection):
 
         rows: Any = params_list
         if _frames.has_arrow(rows):
-            rows = _frames.without_objects(rows)
+            rows = _frames.arrow_rows(rows)
         else:
             if isinstance(rows, str | bytes | Mapping):
                 raise TypeError(f"params_list must be a list of rows, not {type(rows).__name__}")

@@ -32,21 +32,31 @@ def has_arrow(data: object) -> bool:
 def rows_of(data: object) -> Any:
     """Anything that insert takes, as an object with an Arrow interface."""
     if has_arrow(data):
-        return without_objects(data)
+        return arrow_rows(data)
     if isinstance(data, Mapping):
         return frame_of_columns({_name(name): values for name, values in data.items()})
     if isinstance(data, list | tuple):
         return frame_of_columns(_columns_of_dicts(data))
     if type(data).__name__ == "LazyFrame" and hasattr(data, "collect"):
-        return without_objects(data.collect())
+        return arrow_rows(data.collect())
     raise TypeError(
         "data must have __arrow_c_stream__ or __arrow_c_array__, or be a dict of columns or a list of dicts, "
         f"not {type(data).__name__}"
     )
 
 
-def without_objects(data: Any) -> Any:
-    """The same. polars hands columns of Python objects over as their addresses: they are refused here."""
+def arrow_rows(data: Any) -> Any:
+    """What has an Arrow interface, without what pandas and polars would hand over beside the data.
+
+    polars: columns of Python objects, as their addresses; they are refused. pandas: an index that has no name, what
+    is left of the rows' numbers where some were taken out; with a name it is a column.
+    """
+    pandas = sys.modules.get("pandas")
+    if pandas is not None and isinstance(data, pandas.DataFrame):
+        index = data.index
+        if not isinstance(index, pandas.RangeIndex) and all(name is None for name in index.names):
+            data = data.copy(deep=False)
+            data.index = pandas.RangeIndex(len(data))
     polars = sys.modules.get("polars")
     if polars is not None and isinstance(data, polars.DataFrame):
         for name, dtype in data.schema.items():
@@ -96,7 +106,7 @@ def frame_of_columns(columns: Mapping[str, Any]) -> pl.DataFrame:
                 column=series.name,
             )
     frame = pl.DataFrame(made)
-    without_objects(frame)
+    arrow_rows(frame)  # a Series may have objects in it
     return frame
 
 

@@ -125,6 +125,22 @@ def test_shapes_that_are_refused(db: qn.Connection, data: Any, says: str) -> Non
         db.insert("t", data)
 
 
+def test_the_index_of_a_pandas_frame_is_a_column_where_it_has_a_name(db: qn.Connection) -> None:
+    frame = pd.DataFrame({"a": [1, 2, 3, 4]})
+    left = frame[frame["a"] != 2]
+    assert list(left.index) == [0, 2, 3]
+    db.insert("p", left, mode="create")
+    assert db.execute("select * from p order by a").to_dicts() == [{"a": 1}, {"a": 3}, {"a": 4}]
+    assert list(left.index) == [0, 2, 3]  # the caller's
+    assert db.execute_many("insert into p (a) values (?)", left) == 3
+    db.insert("q", left.rename_axis("n"), mode="create")
+    assert db.execute("select a, n from q order by a").to_dicts() == [
+        {"a": 1, "n": 0},
+        {"a": 3, "n": 2},
+        {"a": 4, "n": 3},
+    ]
+
+
 def test_objects_are_refused_by_execute_many(db: qn.Connection) -> None:
     with pytest.raises(TypeError, match='column "a" has Python objects'):
         db.execute_many("insert into t (a) values (?)", pl.DataFrame({"a": [object()]}))

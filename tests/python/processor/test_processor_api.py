@@ -263,6 +263,12 @@ def test_data_of_every_kind(data: Any) -> None:
     assert run_ok(ECHO, data) == ids(1, 2)
 
 
+def test_rows_that_were_taken_out_of_a_pandas_frame_leave_no_column_behind() -> None:
+    frame = pd.DataFrame({"id": [1, 2, 3, 4]})
+    made = processor(ECHO, input={"id": "Int64"})
+    assert made.run(frame[frame["id"] != 2]).to_dicts() == ids(1, 3, 4)
+
+
 @pytest.mark.trace("P2", "P8")
 def test_row_mode_sees_one_row_at_a_time_and_bulk_all_of_them() -> None:
     statement = "return [{'id': len(INPUT_DATA)}]"
