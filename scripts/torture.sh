@@ -26,3 +26,6 @@ scripts/python_asan.sh
 echo "== kill loops at full length"
 QANAT_TORTURE=1 $python -m pytest -q tests/python/test_task.py -k kills
 QANAT_TORTURE=1 $python -m pytest -q tests/python/processor/test_many_runs.py
+
+echo "== connectors: gigabytes through a process of a fixed size"
+QANAT_TORTURE=1 $python -m pytest -q sdk/python/tests/test_memory.py

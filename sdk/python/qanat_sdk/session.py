@@ -8,6 +8,7 @@ input, or when the host is gone.
 from __future__ import annotations
 
 import base64
+import math
 import sys
 import tempfile
 import threading
@@ -45,6 +46,7 @@ from qanat_sdk.wire import (
 
 CAPABILITIES = ("projection", "filter", "limit", "stable_order")
 MAX_NAME = 64 << 10
+_MAX_TEXT = 1 << 20  # characters of a message
 
 _FAILED, _PARSE, _REQUEST, _METHOD, _PARAMETERS = -32000, -32700, -32600, -32601, -32602
 _PATIENCE = 1.0  # seconds that a row waits for others of its batch (version 2)
@@ -236,7 +238,7 @@ class Session:
         problem = _request_problem(request)
         if problem is not None:
             identifier = request.get("id") if isinstance(request, dict) else None
-            self._fail(identifier if isinstance(identifier, (str, int)) else None, _REQUEST, problem)
+            self._fail(identifier if type(identifier) in (str, int) else None, _REQUEST, problem)
             return True
         if "id" not in request:
             self._notified(request)
@@ -283,7 +285,7 @@ class Session:
         self._output.write(line)
 
     def _error(self, code: int, message: str, data: dict[str, Any] | None) -> dict[str, Any]:
-        error: dict[str, Any] = {"code": code, "message": message[: MAX_LINE // 16]}
+        error: dict[str, Any] = {"code": code, "message": message[:_MAX_TEXT]}
         if self._version == 2 and data is not None:
             error["data"] = data
         return error
@@ -346,11 +348,11 @@ class Session:
         if self._version == 1:
             print(f"{level}: {message}", file=sys.stderr, flush=True)
         else:
-            self._notify("log", {"level": level, "message": message[: 1 << 20]})
+            self._notify("log", {"level": level, "message": message[:_MAX_TEXT]})
 
     def progress(self, rows: int, total: int | None, text: str) -> None:
         if self._version == 2:
-            self._notify("progress", {"rows": rows, "total": total, "text": text})
+            self._notify("progress", {"rows": rows, "total": total, "text": text[:_MAX_TEXT]})
 
     def cancelled(self) -> bool:
         self._listen()
@@ -576,8 +578,10 @@ def _request_problem(request: Any) -> str | None:
     if not isinstance(request.get("method"), str):
         return '"method" is a text'
     identifier = request.get("id")
-    if identifier is not None and (isinstance(identifier, bool) or not isinstance(identifier, (str, int, float))):
+    if isinstance(identifier, bool) or not isinstance(identifier, (str, int, float, type(None))):
         return '"id" is a text or a number'
+    if isinstance(identifier, float) and not math.isfinite(identifier):
+        return '"id" is a number that no reply can repeat'
     return None
 
 

@@ -272,6 +272,20 @@ def test_exception_becomes_an_error_with_its_message(method: str, version: int) 
     assert reader.reply() == {"jsonrpc": "2.0", "id": 2, "result": "pong"}, "the loop goes on"
 
 
+def test_messages_that_are_odd_or_endless(version: int) -> None:
+    def fail() -> None:
+        raise ValueError("\ud800\n\U0001f600" * (1 << 20))
+
+    def rows() -> Iterator[dict[str, Any]]:
+        yield ROWS[0]
+        fail()
+
+    error = Talk(Returns(fail), version).call("discover")["error"]
+    assert error["message"].startswith("\ud800\n\U0001f600")
+    with pytest.raises(RuntimeError, match="\U0001f600"):
+        Talk(Returns(rows, DICTS), version).data()
+
+
 def test_exit_is_an_error_too(version: int) -> None:
     def leave() -> None:
         raise SystemExit(3)
@@ -295,6 +309,8 @@ def test_exit_is_an_error_too(version: int) -> None:
         (b'{"jsonrpc":"2.0","id":5}', -32600, 5),
         (b'{"jsonrpc":"1.0","id":5,"method":"ping"}', -32600, 5),
         (b'{"jsonrpc":"2.0","id":[5],"method":"ping"}', -32600, None),
+        (b'{"jsonrpc":"2.0","id":1e999,"method":"ping"}', -32600, None),
+        (b'{"jsonrpc":"2.0","id":true,"method":"ping"}', -32600, None),
         (b'{"jsonrpc":"2.0","id":"a","method":"pong"}', -32601, "a"),
         (b'{"jsonrpc":"2.0","id":5,"method":"ping","params":[1]}', -32602, 5),
         (b'{"jsonrpc":"2.0","id":5,"method":"data","params":{}}', -32602, 5),
