@@ -31,7 +31,7 @@ struct qn_execution;
  *   checkpoint   a column of the output, or null
  *   allow        modules that may be imported; default: the standard list
  *   network      "off" (default), "public", or ["host:port", ...]
- *   timeout      seconds of statement time; default 30
+ *   timeout      seconds of statement time, of an execution or of a batch (qn_execution_options); default 30
  *   memory       bytes above the idle interpreter; default 512 MiB
  *   output_limit bytes of output rows; default 1 GiB      log_limit  bytes of log messages; default 1 MiB
  *   runtime      what `qanat runtime describe NAME` prints: interpreter, paths, worker, launcher; required
@@ -104,6 +104,9 @@ struct qn_execution_result {
 struct qn_execution_options {
     size_t struct_size;
     struct ArrowArrayStream *checkpoint; /* one row, one column: DATA_CHECKPOINT; NULL: None. Taken over on success */
+    bool
+        timeout_per_batch; /* the plan's timeout begins anew with each input batch: for streams of any length. Otherwise it is
+                             * for all rows together */
 };
 #define QN_EXECUTION_OPTIONS_INIT                                                                                      \
     {                                                                                                                  \
@@ -135,7 +138,7 @@ QN_API enum qn_status qn_execution_checkpoint(const struct qn_execution *executi
 /* Ends the process where it still runs. NULL is allowed. */
 QN_API void qn_execution_free(struct qn_execution *execution);
 
-/* The same as a stream: rows in, rows out, bounded memory. A status other than OK and NO_DATA is an error of the stream
+/* The same as a stream: rows in, rows out, bounded memory, the timeout for each batch whatever the options say. A status other than OK and NO_DATA is an error of the stream
  * (QN_ERR_QUERY, QN_ERR_TIMEOUT, QN_ERR_NO_MEMORY, QN_ERR_DATA for output_limit) with the execution's message in one line,
  * before the end; a traceback is its detail. What the statement logs goes to the log of the area "processor". `rows` and
  * options->checkpoint are taken over on success. */

@@ -2,8 +2,9 @@
  * execution.c: the loop of an execution: frames of the run in, input out, the deadline, the end.
  *
  * Invariant: while the run's clock runs, somebody is in qn__execution_pump, and the process is killed when the clock is up.
- * The clock stands while the run waits for us: for its input, and for the caller to take a batch. Nothing that the run
- * sends makes a call of ours fail: it makes the outcome of the execution. See execution.h.
+ * The clock stands while the run waits for us: for its input, and for the caller to take a batch; in a stream it begins anew
+ * with each batch of input. Nothing that the run sends makes a call of ours fail: it makes the outcome of the execution.
+ * See execution.h.
  */
 #include "processor/execution.h"
 
@@ -168,6 +169,9 @@ static enum qn_status give_input(struct qn_execution *self, struct qn_error *err
     start_clock(self);
     if (status != QN_OK) {
         return input_failed(self, status, &error, err);
+    }
+    if (more && self->timeout_per_batch) {
+        self->time_left = self->processor->timeout;
     }
     self->rows_in = self->input.rows;
     self->need = false;
@@ -470,6 +474,7 @@ enum qn_status qn_execution_start(struct qn_processor *processor, struct ArrowAr
     }
     QN_TRY(qn__execution_new(processor, &self, err));
     self->began = began;
+    self->timeout_per_batch = options != NULL && options->timeout_per_batch;
     enum qn_status status = qn__execution_take_child(self, processor->modules, err);
     if (status == QN_OK) {
         self->ready_at = qn_clock_nanos();

@@ -66,6 +66,7 @@ struct qn_execution {
     struct ArrowArray batch; /* decoded, not handed out yet */
 
     int64_t time_left, since; /* of the deadline; since 0: the clock stands */
+    bool timeout_per_batch;   /* time_left begins anew with each batch of input */
     int64_t began, ready_at, ended_at;
     int64_t asked_at; /* for interrupts */
 

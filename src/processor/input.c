@@ -143,7 +143,8 @@ static enum qn_status write_first(struct qn_input *input, int fd, uint64_t *size
         QN_TRY(qn_buffer_check(&input->message, what, err));
         QN_TRY(qn_fd_write_all(fd, input->message.data, input->message.size, what, err));
         size += input->message.size;
-        if (size >= QN_INPUT_FIRST_BYTES || qn_clock_nanos() - begun > QN_INPUT_FIRST_NANOS) {
+        bool enough = size >= QN_INPUT_FIRST_BYTES || (input->one_batch_first && input->rows > 0);
+        if (enough || qn_clock_nanos() - begun > QN_INPUT_FIRST_NANOS) {
             break;
         }
         QN_TRY(qn_input_next(input, &more, err));

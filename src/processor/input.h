@@ -25,6 +25,7 @@ struct qn_input {
     struct ArrowArray batch; /* what is left of it from `at` on is still to be written */
     int64_t at, step;        /* rows of a message of this batch at most */
     int64_t rows;            /* written so far */
+    bool one_batch_first;    /* the memfd gets no more than one message with rows */
     bool ended;
     bool refused; /* the last error is about the rows */
     struct qn_buffer message;

@@ -176,6 +176,7 @@ static enum qn_status begin(struct qn_execution *self, struct ArrowArrayStream *
     self->input_over = take_rows == NULL;
     if (take_rows != NULL) {
         QN_TRY(qn_input_open(self->processor, take_rows, &self->input, err));
+        self->input.one_batch_first = self->timeout_per_batch;
         QN_TRY(qn_input_first(&self->input, input_fd, &input_bytes, err));
         self->input_over = self->input.ended;
     }

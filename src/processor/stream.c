@@ -49,7 +49,12 @@ enum qn_status qn_processor_stream(struct qn_processor *processor, struct ArrowA
     if (through == NULL) {
         return qn__no_memory(err);
     }
-    enum qn_status status = qn_execution_start(processor, rows, options, &through->execution, err);
+    struct qn_execution_options mine = QN_EXECUTION_OPTIONS_INIT;
+    if (options != NULL) {
+        mine = *options;
+    }
+    mine.timeout_per_batch = true;
+    enum qn_status status = qn_execution_start(processor, rows, &mine, &through->execution, err);
     if (status == QN_OK) {
         status = qn_stream_make(&ops, through, out, err);
     }

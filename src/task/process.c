@@ -206,6 +206,7 @@ static enum qn_status start_step(struct qn_run *run, const struct qn_task_proces
 {
     static const struct qn_stream_ops ops = { step_schema, step_next, step_free };
     struct qn_execution_options options = QN_EXECUTION_OPTIONS_INIT;
+    options.timeout_per_batch = true;
     qn_auto_stream checkpoint = { .release = NULL };
     if (run->goes_on) {
         QN_TRY(checkpoint_stream(&run->stored.value, &checkpoint, err));

@@ -649,6 +649,18 @@ def test_a_stream_reads_as_it_is_read(mode: str) -> None:
     assert len(made) == 200
 
 
+def test_the_timeout_of_a_stream_is_for_each_batch() -> None:
+    slow = processor("import time\ntime.sleep(0.25)\nreturn INPUT_DATA", timeout=1, mode="bulk", batch_rows=10)
+    with slow.stream(reader(8, 10, [])) as stream:
+        assert sum(batch.num_rows for batch in stream) == 80  # 2 s in all
+    assert slow.run(reader(8, 10, [])).status == "timed_out"
+    stuck = processor(
+        "while INPUT_DATA[0]['id'] == 30:\n    pass\nreturn INPUT_DATA", timeout=0.5, mode="bulk", batch_rows=10
+    )
+    with stuck.stream(reader(8, 10, [])) as stream, pytest.raises(qn.QanatError, match=r"longer than 0\.5 s"):
+        list(stream)
+
+
 def test_a_stream_goes_to_polars_and_into_another_processor() -> None:
     double = processor("return [{'id': 2 * r['id']} for r in INPUT_DATA]", mode="bulk", batch_rows=1000)
     with double.stream(double.stream(pl.DataFrame({"id": range(10_000)}))) as stream:
