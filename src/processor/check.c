@@ -71,6 +71,9 @@ static enum qn_status run_check(struct qn_processor *processor, struct qn_execut
         status = qn__execution_begin(self, NULL, err);
     }
     if (status == QN_OK) {
+        status = qn__execution_tell(self, "", err);
+    }
+    if (status == QN_OK) {
         qn_pool_refill(&self->taken);
         status = qn__execution_pump(self, err);
     }

@@ -59,7 +59,10 @@ static enum qn_status send_request(struct qn_zygote *zygote, const struct qn_chi
     if (qn_channel_send(zygote->control, &piece, 1, far->fds, far->n) == (ssize_t)sizeof request) {
         return QN_OK;
     }
-    if (errno == EAGAIN || errno == EWOULDBLOCK || errno == ETOOMANYREFS) {
+    if (errno == ETOOMANYREFS) {
+        return qn_error_set(err, QN_ERR_BUSY, "this user has too many descriptors in flight between processes");
+    }
+    if (errno == EAGAIN || errno == EWOULDBLOCK) {
         return qn_error_set(err, QN_ERR_BUSY, "the interpreter has too many requests to answer");
     }
     if (errno == EPIPE || errno == ECONNRESET || errno == EBADF) {
@@ -92,14 +95,30 @@ enum qn_status qn_child_request(struct qn_zygote *zygote, struct qn_child_kind k
 
 /* ---- getting ready ---- */
 
+/* What the worker's exit statuses mean; "". */
+static const char *exit_meaning(int code)
+{
+    switch (code) {
+    case 71:
+        return ": its channel was broken";
+    case 73:
+        return ": the interpreter could not go on after the fork";
+    case 74:
+        return ": the sandbox's user has too many descriptors in flight between processes";
+    default:
+        return "";
+    }
+}
+
 static enum qn_status child_gone(const struct qn_child *child, struct qn_error *err)
 {
     if (!child->ended) {
         return qn_error_set(err, QN_ERR_CLOSED, "the interpreter ended before a run was ready");
     }
-    return qn_error_set(err, QN_ERR_CLOSED, "a run ended before it was ready (%s %d)",
+    return qn_error_set(err, QN_ERR_CLOSED, "a run ended before it was ready (%s %d%s)",
                         child->end.signal != 0 ? "signal" : "exit status",
-                        child->end.signal != 0 ? child->end.signal : child->end.code);
+                        child->end.signal != 0 ? child->end.signal : child->end.code,
+                        child->end.signal != 0 ? "" : exit_meaning(child->end.code));
 }
 
 /* A message of the report socket, where there is one. */
@@ -198,6 +217,15 @@ enum qn_status qn_child_await(struct qn_child *child, struct qn_error *err)
         }
         QN_TRY(status);
     }
+}
+
+bool qn_child_claim(const struct qn_child *child)
+{
+    ssize_t sent;
+    do {
+        sent = send(child->report, "", 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+    } while (sent < 0 && errno == EINTR);
+    return sent == 1;
 }
 
 /* ---- the end ---- */

@@ -14,10 +14,12 @@
 #include "processor/channel.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <qanat/plugin/driver.h>
 #include <unistd.h>
 
-#define FRAMES_AT_ONCE 64 /* before the clock is looked at again */
+#define FRAMES_AT_ONCE  64 /* before the clock is looked at again */
+#define FLIGHT_PAUSE_MS 1
 /* Others are forked in a run's place when it has gone on for so long, or has ended: a fork takes a small run's processor, and
  * keeps the zygote from telling that it ended. */
 #define REFILL_AFTER_NANOS 2000000
@@ -152,7 +154,13 @@ static void send_some(struct qn_execution *self)
         if (sent < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
             return;
         }
-        qn_channel_close(&sender->attach);
+        if (sent < 0 && errno == ETOOMANYREFS) { /* of all this user's processes, for a moment */
+            (void)poll(NULL, 0, FLIGHT_PAUSE_MS);
+            return;
+        }
+        if (sent > 0) {
+            qn_channel_close(&sender->attach);
+        }
         sender->sent += sent > 0 ? (size_t)sent : 0;
         if (sent < 0 || sender->sent == sizeof sender->head + body_size) {
             sender->head.kind = 0;
@@ -433,14 +441,50 @@ void qn_execution_free(struct qn_execution *execution)
     qn_free(execution);
 }
 
+/* Its process, or the interpreter that has to tell of it, is no more. */
+static bool child_has_gone(const struct qn_execution *self)
+{
+    struct pollfd entries[] = { { .fd = self->taken.child.pid_fd, .events = POLLIN },
+                                { .fd = self->taken.child.report, .events = POLLIN } };
+    return poll(entries, 2, 0) > 0;
+}
+
+/* Send START, or the beginning of it. False where nobody was there to take a byte of it. */
+static bool tell(struct qn_execution *self)
+{
+    if (child_has_gone(self)) {
+        return false;
+    }
+    start_clock(self);
+    send_some(self);
+    stop_clock(self);
+    return self->sender.sent > 0 || sending(self);
+}
+
+enum qn_status qn__execution_tell(struct qn_execution *self, const char *modules, struct qn_error *err)
+{
+    if (tell(self)) {
+        return QN_OK;
+    }
+    qn_broker_free(self->broker);
+    self->broker = NULL;
+    qn_pool_give_back(&self->taken);
+    QN_TRY(qn__execution_take_child(self, modules, err));
+    self->ready_at = qn_clock_nanos();
+    self->sender.head.kind = QN_FRAME_START;
+    (void)tell(self); /* where this one has gone too, that is how it ends */
+    return QN_OK;
+}
+
 /* The first step: the run is told to start, and the caller gets on. */
-static void set_off(struct qn_execution *self, enum qn_status status, const struct qn_error *error)
+static void set_off(struct qn_execution *self, enum qn_status status, struct qn_error *error)
 {
     if (status == QN_OK) {
         self->rows_in = self->input.rows;
-        start_clock(self);
-        send_some(self);
-        stop_clock(self);
+        status = qn__execution_tell(self, self->processor->modules, error);
+        if (status != QN_OK) {
+            (void)give_up(self, status, error, NULL);
+        }
         return;
     }
     if (input_failed(self, status, error, NULL) != QN_OK) {

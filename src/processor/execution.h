@@ -91,6 +91,10 @@ enum qn_status qn__execution_new(struct qn_processor *processor, struct qn_execu
 /* Go on until there is a batch, or the end. */
 enum qn_status qn__execution_pump(struct qn_execution *self, struct qn_error *err) QN_MUST_CHECK;
 
+/* Send START, or the beginning of it, to a child of a zygote that has imported `modules`. Where the child has gone before it
+ * was told anything, another one is taken, once. */
+enum qn_status qn__execution_tell(struct qn_execution *self, const char *modules, struct qn_error *err) QN_MUST_CHECK;
+
 /* ---- start.c ---- */
 
 /* Take a child of a zygote that has imported `modules`, with the broker where the plan has network. */

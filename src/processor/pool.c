@@ -16,9 +16,12 @@
 #include "os/poll.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <qanat/plugin/driver.h>
 #include <time.h>
+
+#define BUSY_PAUSE_MS 1
 
 enum state { STARTING, READY, RETIRED, FAILED };
 
@@ -264,7 +267,11 @@ static enum qn_status enter(const struct qn_zygote_spec *spec, const struct qn_b
         if (entry != NULL && entry->state == STARTING) {
             status = wait_for_start(entry, &dead, err);
         } else if (entry != NULL && qn_zygote_gone(&entry->zygote)) {
-            QN_LOG(QN_LOG_WARNING, "processor", "an interpreter ended by itself; another is started");
+            if (qn_zygote_was_idle(&entry->zygote)) {
+                QN_LOG(QN_LOG_DEBUG, "processor", "an interpreter that nobody used has ended; another is started");
+            } else {
+                QN_LOG(QN_LOG_WARNING, "processor", "an interpreter ended by itself; another is started");
+            }
             retire(entry, &dead);
         } else {
             break;
@@ -294,23 +301,35 @@ static bool same_kind(struct qn_child_kind a, struct qn_child_kind b)
     return a.network == b.network && a.memory == b.memory;
 }
 
-/* A child that was forked ahead, or a new one. *waits_out: the zygote does not read its requests just now. */
+/* The oldest that stands ready, claimed; those that have gone with an idle zygote are passed over. */
+static bool pick_ready(struct qn_pool_entry *entry, struct qn_child_kind kind, struct qn_child *out)
+{
+    for (size_t i = 0; i < entry->n_ready;) {
+        if (!same_kind(entry->ready[i].kind, kind)) {
+            i++;
+        } else if (!qn_child_claim(&entry->ready[i])) {
+            drop_ready(entry, i);
+        } else {
+            *out = entry->ready[i];
+            entry->n_ready--;
+            memmove(&entry->ready[i], &entry->ready[i + 1], (entry->n_ready - i) * sizeof *entry->ready);
+            return true;
+        }
+    }
+    return false;
+}
+
+/* A child that was forked ahead, or a new one. QN_ERR_BUSY: the zygote does not read its requests just now. */
 static enum qn_status pick_child(struct qn_pool_entry *entry, struct qn_child_kind kind, struct qn_child *out,
                                  struct qn_error *err)
 {
-    enum qn_status status = QN_ERR_BUSY;
+    enum qn_status status = QN_OK;
     (void)pthread_mutex_lock(&pool.lock);
-    size_t i = 0;
-    while (i < entry->n_ready && !same_kind(entry->ready[i].kind, kind)) {
-        i++;
-    }
-    if (i < entry->n_ready) {
-        *out = entry->ready[i];
-        entry->n_ready--;
-        memmove(&entry->ready[i], &entry->ready[i + 1], (entry->n_ready - i) * sizeof *entry->ready);
-        status = QN_OK;
-    } else {
+    if (!pick_ready(entry, kind, out)) {
         status = qn_child_request(&entry->zygote, kind, out, err);
+        if (status == QN_OK) {
+            (void)qn_child_claim(out); /* where it cannot be, its zygote has ended: waiting for it says so */
+        }
     }
     (void)pthread_mutex_unlock(&pool.lock);
     return status;
@@ -324,7 +343,11 @@ static enum qn_status get_child(struct qn_pool_entry *entry, struct qn_child_kin
     struct qn_child child = QN_CHILD_INIT;
     enum qn_status status = pick_child(entry, kind, &child, err);
     while (status == QN_ERR_BUSY) {
-        QN_TRY(qn_poll_one(entry->zygote.control, POLLOUT, deadline, err));
+        if (qn_clock_nanos() >= deadline) {
+            return QN_ERR_TIMEOUT; /* of a long time: what is the matter stands in err */
+        }
+        QN_TRY(qn_poll_one(entry->zygote.control, POLLOUT, deadline, NULL));
+        (void)poll(NULL, 0, BUSY_PAUSE_MS); /* descriptors in flight are not waited for by a socket */
         status = pick_child(entry, kind, &child, err);
     }
     if (status == QN_OK) {
@@ -338,13 +361,24 @@ static enum qn_status get_child(struct qn_pool_entry *entry, struct qn_child_kin
     return QN_OK;
 }
 
-/* A child could not be had: leave the entry. *said_out: what its interpreter last said. */
-static void leave_after_failure(struct qn_pool_entry *entry, char *said_out, size_t size)
+/* What fails so may be the interpreter's own: it has ended, it hangs, or it has run out of something. */
+static bool blames_zygote(enum qn_status status)
+{
+    return status == QN_ERR_CLOSED || status == QN_ERR_TIMEOUT || status == QN_ERR_IO;
+}
+
+/* A child could not be had: leave the entry, which serves nobody else where it may be to blame. *said_out: what its
+ * interpreter last said. */
+static void leave_after_failure(struct qn_pool_entry *entry, enum qn_status why, char *said_out, size_t size)
 {
     struct qn_pool_entry *dead = NULL;
     (void)pthread_mutex_lock(&pool.lock);
     qn_zygote_drain(&entry->zygote);
     qn_zygote_last_words(&entry->zygote, said_out, size);
+    if (entry->state == READY && blames_zygote(why)) {
+        QN_LOG(QN_LOG_WARNING, "processor", "an interpreter that gives no process is replaced");
+        entry->state = RETIRED;
+    }
     leave_entry(entry, &dead);
     unlock_and_end(dead);
 }
@@ -373,7 +407,7 @@ enum qn_status qn_pool_take(const struct qn_zygote_spec *spec, const struct qn_b
             out->home = entry;
             return QN_OK;
         }
-        leave_after_failure(entry, said, sizeof said);
+        leave_after_failure(entry, status, said, sizeof said);
         if (status != QN_ERR_CLOSED) {
             if (err != NULL) {
                 *err = error;

@@ -11,11 +11,11 @@
 
 #include "processor/zygote.h"
 
-#define QN_POOL_MAX_ZYGOTES  8            /* idle ones beyond are ended, the least recently used first */
-#define QN_POOL_IDLE_NANOS   300000000000 /* five minutes: an idle one is ended when the pool is next used */
-#define QN_POOL_READY        2            /* children of one kind that stand ready */
-#define QN_POOL_MAX_READY    4            /* of all kinds of one zygote */
-#define QN_POOL_MAX_ATTEMPTS 3            /* at a child, where processes end under our hands */
+#define QN_POOL_MAX_ZYGOTES  8 /* idle ones beyond are ended, the least recently used first */
+#define QN_POOL_IDLE_NANOS   (QN_ZYGOTE_IDLE_SECONDS * INT64_C(1000000000)) /* one that has not ended itself is ended */
+#define QN_POOL_READY        2                                              /* children of one kind that stand ready */
+#define QN_POOL_MAX_READY    4                                              /* of all kinds of one zygote */
+#define QN_POOL_MAX_ATTEMPTS 3 /* at a child, where processes end under our hands */
 
 struct qn_pool_entry;
 

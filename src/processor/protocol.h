@@ -11,7 +11,9 @@
  * every run.
  *
  * Report (zygote -> engine), SOCK_SEQPACKET, one a run: struct qn_run_report with QN_RUN_FORKED (and the pidfd attached) or
- * QN_RUN_NOT_FORKED; then, once, QN_RUN_ENDED.
+ * QN_RUN_NOT_FORKED; then, once, QN_RUN_ENDED, where it is known how the run ended. The engine sends one byte to claim the
+ * run: what it has not claimed is killed when nothing has been asked of the zygote for a while, and cannot be claimed then
+ * (EPIPE); a zygote without a claimed run ends.
  *
  * Channel (engine <-> run), SOCK_STREAM: frames, a struct qn_frame and `size` bytes.
  *   run -> engine   READY (network: the notification listener attached), then after START: LOG, NEED, BATCH, DONE

@@ -52,7 +52,8 @@ static bool add_modules(json_t *config, const char *modules)
     return json_object_set_new(config, "modules", array) == 0;
 }
 
-/* The argument of worker/zygote.py: {"tier", "paths", "readable", "worker", "extension", "version", "modules"}. By free(). */
+/* The argument of worker/zygote.py: {"tier", "paths", "readable", "worker", "extension", "version", "modules", "idle"}. By
+ * free(). */
 static char *config_text(const struct qn_zygote_spec *spec)
 {
     const struct qn_runtime *runtime = spec->runtime;
@@ -64,6 +65,7 @@ static char *config_text(const struct qn_zygote_spec *spec)
         json_object_set_new(config, "worker", json_string(runtime->worker)) == 0 &&
         json_object_set_new(config, "extension", json_string(runtime->extension)) == 0 &&
         json_object_set_new(config, "version", json_string(runtime->version)) == 0 &&
+        json_object_set_new(config, "idle", json_integer(QN_ZYGOTE_IDLE_SECONDS)) == 0 &&
         add_modules(config, spec->modules)) {
         text = json_dumps(config, JSON_COMPACT);
     }
@@ -276,6 +278,12 @@ bool qn_zygote_gone(const struct qn_zygote *zygote)
 {
     struct pollfd entry = { .fd = zygote->control, .events = POLLIN };
     return poll(&entry, 1, 0) > 0; /* it says nothing after hello: what there is, is the end */
+}
+
+bool qn_zygote_was_idle(struct qn_zygote *zygote)
+{
+    struct qn_exit how;
+    return qn_process_wait(&zygote->process, qn_clock_nanos(), &how, NULL) == QN_OK && how.exited && how.code == 0;
 }
 
 void qn_zygote_end(struct qn_zygote *zygote)

@@ -13,11 +13,12 @@
 #include "processor/protocol.h"
 #include "sandbox/sandbox.h"
 
-#define QN_ZYGOTE_START_MS 60000 /* imports of heavy modules included */
-#define QN_CHILD_START_MS  30000 /* a fork and its lock-down, on a machine under load */
-#define QN_CHILD_END_MS    10000 /* a process that was killed */
-#define QN_CHILD_KILLED_MS 5     /* the same at a deadline: the kernel may take longer to free its memory */
-#define QN_CHILD_FILES     64
+#define QN_ZYGOTE_START_MS     60000 /* imports of heavy modules included */
+#define QN_ZYGOTE_IDLE_SECONDS 300   /* without a request, and without a claimed child: it ends by itself */
+#define QN_CHILD_START_MS      30000 /* a fork and its lock-down, on a machine under load */
+#define QN_CHILD_END_MS        10000 /* a process that was killed */
+#define QN_CHILD_KILLED_MS     5     /* the same at a deadline: the kernel may take longer to free its memory */
+#define QN_CHILD_FILES         64
 /* With network every row in flight may have a connection. Besides, the kernel counts the descriptors that all processes of
  * the sandbox's user have sent and nobody has received yet against this limit, when a child sends its listener. */
 #define QN_CHILD_FILES_NETWORK 1024
@@ -50,6 +51,8 @@ enum qn_status qn_zygote_await(struct qn_zygote *zygote, const struct qn_zygote_
                                struct qn_error *err) QN_MUST_CHECK;
 /* Its end of the control socket is closed: it has ended. */
 bool qn_zygote_gone(const struct qn_zygote *zygote);
+/* One that has gone has ended because nobody used it. */
+bool qn_zygote_was_idle(struct qn_zygote *zygote);
 /* Read what it wrote to standard error, so that it never waits for a reader. Does not block. */
 void qn_zygote_drain(struct qn_zygote *zygote);
 /* The last of that as one printable line: the exception of a traceback stands at its end. */
@@ -86,6 +89,9 @@ enum qn_status qn_child_request(struct qn_zygote *zygote, struct qn_child_kind k
 /* Wait until it is locked down. Blocks; asks for interrupts. QN_ERR_CLOSED where it, or its zygote, has ended;
  * QN_ERR_UNSUPPORTED where a wall does not stand. */
 enum qn_status qn_child_await(struct qn_child *child, struct qn_error *err) QN_MUST_CHECK;
+/* Say that the child is used: it does not go with the others when its zygote is idle. Does not block. False where it has gone
+ * already: it can do nothing any more, and another serves as well. */
+bool qn_child_claim(const struct qn_child *child);
 /* Look whether the zygote has told of the child's end; does not block. */
 void qn_child_look(struct qn_child *child);
 /* SIGKILL. Nothing where it has ended, or belongs to another process. */

@@ -13,7 +13,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define MAX_PARTS 4
+#define MAX_PARTS        4
+#define FLIGHT_PAUSE_MS  10
+#define FLIGHT_MAX_TRIES 500
 /* The engine's INPUT and START frames; more is not a frame of the engine. */
 #define MAX_FRAME ((uint64_t)1 << 40)
 
@@ -23,9 +25,15 @@ static void wait_for(int fd, short events)
     (void)poll(&ready, 1, -1);
 }
 
-/* Whether a failed call is worth another try; waits where the socket would block. */
+/* Whether a failed call is worth another try; waits where the socket would block, or where the user's processes have too many
+ * descriptors in flight, which passes. */
 static bool again(int fd, short events)
 {
+    if (errno == ETOOMANYREFS) {
+        static int tries;
+        (void)poll(NULL, 0, FLIGHT_PAUSE_MS);
+        return ++tries < FLIGHT_MAX_TRIES;
+    }
     if (errno == EAGAIN || errno == EWOULDBLOCK) {
         wait_for(fd, events);
         return true;
@@ -75,7 +83,7 @@ void channel_send(int fd, uint32_t kind, const struct iovec *parts, size_t n, in
             attach = -1;
             first = skip(all, n_all, first, (size_t)sent);
         } else if (!again(fd, POLLOUT)) {
-            _exit(WORKER_EXIT_BROKEN);
+            _exit(errno == ETOOMANYREFS ? WORKER_EXIT_FLIGHT : WORKER_EXIT_BROKEN);
         }
     }
 }

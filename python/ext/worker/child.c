@@ -467,6 +467,12 @@ static PyObject *get_network(PyObject *self, void *unused)
     return PyBool_FromLong(((struct child *)self)->forked.request.flags & QN_FORK_NETWORK);
 }
 
+static PyObject *get_refused_memory(PyObject *self, void *unused)
+{
+    (void)unused;
+    return PyBool_FromLong(refused_memory(((struct child *)self)->forked.request.memory));
+}
+
 static PyObject *get_data_nanos(PyObject *self, void *unused)
 {
     (void)unused;
@@ -492,6 +498,7 @@ static PyGetSetDef attributes[] = {
     { "row", get_row, set_row, "The row of the input that runs now; -1: none.", NULL },
     { "data_nanos", get_data_nanos, NULL, "What reading and putting out rows has taken so far.", NULL },
     { "names_fd", get_names_fd, NULL, "The socket that answers names; -1 without network.", NULL },
+    { "refused_memory", get_refused_memory, NULL, "Whether memory may have been refused to this process.", NULL },
     { "network", get_network, NULL, "Whether the run may connect.", NULL },
     { NULL, NULL, NULL, NULL, NULL }
 };

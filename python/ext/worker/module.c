@@ -20,7 +20,7 @@
 
 static struct zygote zygote;
 
-/* ---- abort ---- */
+/* ---- signals ---- */
 
 /* The first process of a pid namespace ignores what ends others by default, so abort() would be named SIGSEGV, by the
  * instruction that it falls back to. */
@@ -29,11 +29,14 @@ static void on_abort(int number)
     _exit(128 + number);
 }
 
-static int catch_abort(void)
+/* Where SIGCHLD is ignored, which is inherited, the kernel keeps nobody's end for us. */
+static int handle_signals(void)
 {
     struct sigaction action = { .sa_handler = on_abort };
+    struct sigaction usual = { .sa_handler = SIG_DFL };
     sigemptyset(&action.sa_mask);
-    if (sigaction(SIGABRT, &action, NULL) < 0) {
+    sigemptyset(&usual.sa_mask);
+    if (sigaction(SIGABRT, &action, NULL) < 0 || sigaction(SIGCHLD, &usual, NULL) < 0) {
         PyErr_SetFromErrno(PyExc_OSError);
         return -1;
     }
@@ -110,27 +113,36 @@ static void close_read(int fd)
 
 PyDoc_STRVAR(
     serve_doc,
-    "serve(readable, reduced, /)\n--\n\nSay hello and answer fork requests; returns the Child in every process "
-    "that is forked. Uses the descriptors that the launcher left. `readable`: the paths that children may read.");
+    "serve(readable, reduced, idle, /)\n--\n\nSay hello and answer fork requests; returns the Child in every process "
+    "that is forked. Uses the descriptors that the launcher left. `readable`: the paths that children may read; "
+    "`idle`: "
+    "seconds without a request after which the process ends, 0 for never.");
 
 static PyObject *serve(PyObject *module, PyObject *args)
 {
     PyObject *readable = NULL;
     int reduced = 0;
-    if (!PyArg_ParseTuple(args, "Op:serve", &readable, &reduced)) {
+    double idle = 0;
+    if (!PyArg_ParseTuple(args, "Opd:serve", &readable, &reduced, &idle)) {
+        return NULL;
+    }
+    if (!(idle >= 0 && idle < 1e9)) {
+        PyErr_SetString(PyExc_ValueError, "idle is a number of seconds");
         return NULL;
     }
     zygote = (struct zygote){ .control_fd = QN_SANDBOX_FD_CONTROL,
                               .tier = reduced ? QN_SANDBOX_REDUCED : QN_SANDBOX_FULL,
                               .ruleset_fd = -1,
-                              .proc_fd = QN_SANDBOX_FD_PROC };
-    if (catch_abort() < 0 || read_filter(QN_SANDBOX_FD_FILTER, &zygote.filter, &zygote.filter_size) < 0 ||
+                              .proc_fd = QN_SANDBOX_FD_PROC,
+                              .idle_nanos = (uint64_t)(idle * 1e9) };
+    if (handle_signals() < 0 || read_filter(QN_SANDBOX_FD_FILTER, &zygote.filter, &zygote.filter_size) < 0 ||
         read_filter(QN_SANDBOX_FD_FILTER_NET, &zygote.filter_net, &zygote.filter_net_size) < 0 ||
         make_ruleset(readable, &zygote.ruleset_fd) < 0) {
         return NULL;
     }
     close_read(QN_SANDBOX_FD_FILTER);
     close_read(QN_SANDBOX_FD_FILTER_NET);
+    refused_watch();
     struct zygote_child forked;
     if (zygote_hello(zygote.control_fd, NULL) < 0 || zygote_serve(&zygote, &forked) < 0) {
         return NULL;

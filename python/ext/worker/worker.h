@@ -26,7 +26,8 @@ enum worker_exit {
     WORKER_EXIT_LOCK = 70,   /* FAILED was said */
     WORKER_EXIT_BROKEN = 71, /* the channel is broken */
     WORKER_EXIT_ENDED = 72,  /* the engine ended the channel before it began */
-    WORKER_EXIT_FORK = 73    /* the interpreter could not go on after the fork */
+    WORKER_EXIT_FORK = 73,   /* the interpreter could not go on after the fork */
+    WORKER_EXIT_FLIGHT = 74  /* the sandbox's user has too many descriptors in flight for the listener to be sent */
 };
 
 /* ---- channel.c: frames on the channel ---- */
@@ -52,6 +53,7 @@ struct zygote {
     int ruleset_fd, proc_fd;
     void *filter, *filter_net;
     size_t filter_size, filter_net_size;
+    uint64_t idle_nanos; /* without a request until it ends; 0: it does not */
 };
 
 /* What a child got to know at its fork. */
@@ -144,6 +146,11 @@ int child_put_columns(struct child *child, int64_t rows, PyObject *columns);
 
 /* warm_up.c: a run of `function` over rows of our own, which goes nowhere. -1 with an exception. */
 int child_warm_up(PyObject *function);
+
+/* refused.c: watch the interpreter's allocator from now on; whether this process may have been refused memory, of which it has
+ * `limit` bytes. */
+void refused_watch(void);
+bool refused_memory(uint64_t limit);
 
 /* The exception for a failure of the library: MemoryError, or RuntimeError with its message. Returns NULL. */
 PyObject *worker_raise(const struct qn_error *err);

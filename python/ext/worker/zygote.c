@@ -3,14 +3,17 @@
  *
  * Single-threaded, and it never runs a statement. Each request's descriptors are closed here once the fork is made, each
  * child is known by its pidfd and reaped by it alone. A child whose report socket is given up by the engine is killed; at
- * the end of file of control all are, and the zygote ends. Whatever comes in that is not a request is answered where it
- * can be, and forgotten.
+ * the end of file of control all are, and the zygote ends. It ends too when it has been asked for nothing for a while and
+ * no child of it has been claimed by the engine (protocol.h): who uses no processor any more keeps no interpreter.
+ * Whatever comes in that is not a request is answered where it can be, and forgotten.
  */
 #include "worker.h"
 
 #include "base/memory.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/resource.h>
@@ -27,10 +30,15 @@
 #define FD_CHANNEL      0 /* of the descriptors of a request */
 #define FD_REPORT       1
 #define FD_NAMES        2
+#define N_SPARE         (FD_NAMES + 1)
+/* For what passes, such as too many descriptors in flight: so often, so many milliseconds apart. */
+#define MAX_TRIES   50
+#define TRY_WAIT_MS 10
 
 struct run {
     int pid_fd;
     int report_fd; /* -1: given up by the engine */
+    bool claimed;  /* as far as we have looked */
 };
 
 struct loop {
@@ -38,11 +46,14 @@ struct loop {
     struct run *runs;
     struct pollfd *polled; /* control, then pidfd and report of each run */
     size_t n_runs, capacity;
+    int spare[N_SPARE]; /* so that the descriptors of a request can always be taken, and it be answered; -1: none */
+    uint64_t used_at;   /* when something was asked for, or a run ended */
 };
 
 struct request {
     struct qn_fork_request head;
     bool well_formed;
+    bool cut; /* there was no room for all of its descriptors */
     int fds[MAX_REQUEST_FDS];
     size_t n_fds;
 };
@@ -54,7 +65,13 @@ static void close_fd(int fd)
     }
 }
 
-static void send_report(int fd, const struct qn_run_report *report, int attach)
+static void pause_for(int milliseconds)
+{
+    (void)poll(NULL, 0, milliseconds);
+}
+
+/* False where it cannot be sent, with errno. */
+static bool send_report(int fd, const struct qn_run_report *report, int attach)
 {
     struct iovec part = { .iov_base = (void *)(uintptr_t)report, .iov_len = sizeof *report };
     union {
@@ -71,11 +88,20 @@ static void send_report(int fd, const struct qn_run_report *report, int attach)
         head->cmsg_len = CMSG_LEN(sizeof(int));
         memcpy(CMSG_DATA(head), &attach, sizeof attach);
     }
-    ssize_t sent;
-    do {
+    for (int tries = 0; tries < MAX_TRIES; tries++) {
         /* Two messages at most on a socket of its own: a full one belongs to an engine that has gone wrong. */
-        sent = sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
-    } while (sent < 0 && errno == EINTR);
+        if (sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0) {
+            return true;
+        }
+        if (errno == ETOOMANYREFS || errno == ENOBUFS || errno == ENOMEM) {
+            int number = errno;
+            pause_for(TRY_WAIT_MS);
+            errno = number;
+        } else if (errno != EINTR) {
+            return false;
+        }
+    }
+    return false;
 }
 
 int zygote_hello(int control_fd, const char *failure)
@@ -128,6 +154,27 @@ static void close_fds(struct request *request)
     request->n_fds = 0;
 }
 
+/* Descriptors that are closed when those of a request come. False where they cannot be had. */
+static bool hold_spare(struct loop *loop)
+{
+    bool all = true;
+    for (size_t i = 0; i < N_SPARE; i++) {
+        if (loop->spare[i] < 0) {
+            loop->spare[i] = fcntl(loop->zygote->control_fd, F_DUPFD_CLOEXEC, 0);
+        }
+        all = all && loop->spare[i] >= 0;
+    }
+    return all;
+}
+
+static void let_go_of_spare(struct loop *loop)
+{
+    for (size_t i = 0; i < N_SPARE; i++) {
+        close_fd(loop->spare[i]);
+        loop->spare[i] = -1;
+    }
+}
+
 /* 1: a request; 0: the end of file; -1: nothing yet. */
 static int receive_request(int control_fd, struct request *request)
 {
@@ -142,10 +189,15 @@ static int receive_request(int control_fd, struct request *request)
     };
     ssize_t got = recvmsg(control_fd, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
     if (got < 0) {
+        if (errno == ENOMEM || errno == ENOBUFS) {
+            pause_for(TRY_WAIT_MS);
+            return -1;
+        }
         return errno == EINTR || errno == EAGAIN || errno == EWOULDBLOCK ? -1 : 0;
     }
     request->n_fds = 0;
     take_fds(request, &message);
+    request->cut = (message.msg_flags & MSG_CTRUNC) && request->n_fds < MAX_REQUEST_FDS;
     if (got == 0) {
         close_fds(request);
         return 0;
@@ -165,7 +217,7 @@ static void refuse(struct request *request, int number)
 {
     if (request->n_fds > FD_REPORT) {
         struct qn_run_report report = { .kind = QN_RUN_NOT_FORKED, .code = number };
-        send_report(request->fds[FD_REPORT], &report, -1);
+        (void)send_report(request->fds[FD_REPORT], &report, -1);
     }
     close_fds(request);
 }
@@ -198,6 +250,7 @@ static void become_child(struct loop *loop, struct request *request, struct zygo
         close_fd(loop->runs[i].pid_fd);
         close_fd(loop->runs[i].report_fd);
     }
+    let_go_of_spare(loop);
     close_fd(loop->zygote->control_fd);
     close_fd(request->fds[FD_REPORT]);
     *out = (struct zygote_child){ .channel_fd = request->fds[FD_CHANNEL],
@@ -205,11 +258,29 @@ static void become_child(struct loop *loop, struct request *request, struct zygo
                                   .request = request->head };
 }
 
+static void kill_run(const struct run *run)
+{
+    (void)syscall(SYS_pidfd_send_signal, run->pid_fd, SIGKILL, NULL, 0);
+}
+
+/* 0, or why there is no fork to be made: an errno. */
+static int refusal(struct loop *loop, const struct request *request)
+{
+    if (request->cut || !hold_spare(loop)) {
+        return EMFILE;
+    }
+    if (!request->well_formed) {
+        return EPROTO;
+    }
+    return make_room(loop) ? 0 : ENOMEM;
+}
+
 /* True in the child. */
 static bool fork_run(struct loop *loop, struct request *request, struct zygote_child *out)
 {
-    if (!request->well_formed || !make_room(loop)) {
-        refuse(request, request->well_formed ? ENOMEM : EPROTO);
+    int why = refusal(loop, request);
+    if (why != 0) {
+        refuse(request, why);
         return false;
     }
     int pid_fd = -1;
@@ -225,47 +296,71 @@ static bool fork_run(struct loop *loop, struct request *request, struct zygote_c
         refuse(request, number);
         return false;
     }
+    struct run run = { .pid_fd = pid_fd, .report_fd = request->fds[FD_REPORT] };
     struct qn_run_report report = { .kind = QN_RUN_FORKED };
-    send_report(request->fds[FD_REPORT], &report, pid_fd);
-    loop->runs[loop->n_runs++] = (struct run){ .pid_fd = pid_fd, .report_fd = request->fds[FD_REPORT] };
-    request->fds[FD_REPORT] = -1; /* the run's */
-    close_fds(request);
+    if (send_report(run.report_fd, &report, pid_fd)) {
+        request->fds[FD_REPORT] = -1; /* the run's */
+        close_fds(request);
+    } else { /* nobody knows of it: it goes, and the request is answered */
+        number = errno;
+        kill_run(&run);
+        run.report_fd = -1;
+        refuse(request, number);
+    }
+    loop->runs[loop->n_runs++] = run;
     return false;
 }
 
 /* ---- children ---- */
-
-static void kill_run(const struct run *run)
-{
-    (void)syscall(SYS_pidfd_send_signal, run->pid_fd, SIGKILL, NULL, 0);
-}
 
 static uint64_t nanos_of(const struct timeval *time)
 {
     return (uint64_t)time->tv_sec * 1000000000U + (uint64_t)time->tv_usec * 1000U;
 }
 
-/* Reap a child that has ended, and tell. False where it has not ended. */
-static bool reap(struct run *run, int options)
+/* How a child ended. 1; 0: it has not ended; -1: nobody can tell any more. */
+static int wait_for(const struct run *run, int options, siginfo_t *info, struct rusage *usage)
 {
-    siginfo_t info = { .si_pid = 0 };
-    struct rusage usage = { .ru_maxrss = 0 };
     long result;
     do {
+        *info = (siginfo_t){ .si_pid = 0 };
         /* glibc's waitid does not give the usage */
-        result = syscall(SYS_waitid, P_PIDFD, run->pid_fd, &info, WEXITED | options, &usage);
+        result = syscall(SYS_waitid, P_PIDFD, run->pid_fd, info, WEXITED | options, usage);
     } while (result < 0 && errno == EINTR);
-    if (result == 0 && info.si_pid == 0) {
+    if (result < 0) {
+        return errno == EAGAIN ? 0 : -1;
+    }
+    return info->si_pid != 0;
+}
+
+/* Take what the engine has said. A socket that is closed with something unread loses what the other end has not read. */
+static void take_claim(struct run *run)
+{
+    char byte;
+    if (run->report_fd >= 0 && recv(run->report_fd, &byte, sizeof byte, MSG_DONTWAIT) > 0) {
+        run->claimed = true;
+    }
+}
+
+/* Reap a child that has ended, and tell. Where its end is lost nothing is said: the report socket just ends. False where it
+ * has not ended. */
+static bool reap(struct run *run, int options)
+{
+    siginfo_t info;
+    struct rusage usage = { .ru_maxrss = 0 };
+    int known = wait_for(run, options, &info, &usage);
+    if (known == 0) {
         return false;
     }
-    bool exited = info.si_code == CLD_EXITED;
-    struct qn_run_report report = { .kind = QN_RUN_ENDED,
-                                    .code = exited ? info.si_status : 0,
-                                    .signal = exited ? 0 : info.si_status,
-                                    .peak_memory = (uint64_t)usage.ru_maxrss * 1024,
-                                    .cpu_nanos = nanos_of(&usage.ru_utime) + nanos_of(&usage.ru_stime) };
-    if (run->report_fd >= 0) {
-        send_report(run->report_fd, &report, -1);
+    take_claim(run);
+    if (known > 0 && run->report_fd >= 0) {
+        bool signalled = info.si_code == CLD_KILLED || info.si_code == CLD_DUMPED;
+        struct qn_run_report report = { .kind = QN_RUN_ENDED,
+                                        .code = signalled ? 0 : info.si_status,
+                                        .signal = signalled ? info.si_status : 0,
+                                        .peak_memory = (uint64_t)usage.ru_maxrss * 1024,
+                                        .cpu_nanos = nanos_of(&usage.ru_utime) + nanos_of(&usage.ru_stime) };
+        (void)send_report(run->report_fd, &report, -1);
     }
     close_fd(run->report_fd);
     close_fd(run->pid_fd);
@@ -278,6 +373,7 @@ static void look_after_runs(struct loop *loop)
         struct run *run = &loop->runs[i];
         if (loop->polled[1 + 2 * i].revents != 0 && reap(run, WNOHANG)) {
             *run = loop->runs[--loop->n_runs];
+            loop->used_at = worker_nanos();
         } else if (loop->polled[2 + 2 * i].revents != 0) {
             kill_run(run); /* nobody waits for it any more */
             close_fd(run->report_fd);
@@ -297,6 +393,45 @@ static _Noreturn void end_all(struct loop *loop)
     _exit(0);
 }
 
+/* Whether the engine has claimed the run. What it has not claimed by now it cannot claim any more. */
+static bool is_claimed(struct run *run)
+{
+    if (run->report_fd >= 0 && !run->claimed) {
+        (void)shutdown(run->report_fd, SHUT_RD); /* what has come before can still be read */
+        take_claim(run);
+    }
+    return run->report_fd >= 0 && run->claimed;
+}
+
+/* Nothing was asked for in a long time: what stands ready goes, and where nothing runs, the zygote. */
+static void be_idle(struct loop *loop)
+{
+    bool all = true;
+    for (size_t i = 0; i < loop->n_runs; i++) {
+        if (is_claimed(&loop->runs[i])) {
+            all = false;
+        } else {
+            kill_run(&loop->runs[i]);
+        }
+    }
+    if (all) {
+        end_all(loop);
+    }
+    loop->used_at = worker_nanos();
+}
+
+/* Milliseconds to poll for; -1: for ever. */
+static int patience(const struct loop *loop)
+{
+    uint64_t idle = loop->zygote->idle_nanos;
+    if (idle == 0) {
+        return -1;
+    }
+    uint64_t passed = worker_nanos() - loop->used_at;
+    uint64_t left = passed < idle ? (idle - passed + 999999) / 1000000 : 0;
+    return left < INT_MAX ? (int)left : INT_MAX;
+}
+
 static nfds_t prepare_poll(struct loop *loop)
 {
     nfds_t n = 0;
@@ -310,28 +445,40 @@ static nfds_t prepare_poll(struct loop *loop)
 
 int zygote_serve(struct zygote *zygote, struct zygote_child *out)
 {
-    struct loop loop = { .zygote = zygote };
+    struct loop loop = { .zygote = zygote, .spare = { -1, -1, -1 }, .used_at = worker_nanos() };
     if (!make_room(&loop)) {
         PyErr_NoMemory();
         return -1;
     }
     for (;;) {
-        if (poll(loop.polled, prepare_poll(&loop), -1) < 0) {
+        (void)hold_spare(&loop);
+        int ready = poll(loop.polled, prepare_poll(&loop), patience(&loop));
+        if (ready < 0) {
             if (errno == EINTR) {
+                continue;
+            }
+            if (errno == ENOMEM) {
+                pause_for(TRY_WAIT_MS);
                 continue;
             }
             PyErr_SetFromErrno(PyExc_OSError);
             return -1;
+        }
+        if (ready == 0 && patience(&loop) == 0) {
+            be_idle(&loop);
+            continue;
         }
         look_after_runs(&loop);
         if (loop.polled[0].revents == 0) {
             continue;
         }
         struct request request;
+        let_go_of_spare(&loop);
         int got = receive_request(zygote->control_fd, &request);
         if (got == 0) {
             end_all(&loop);
         }
+        loop.used_at = worker_nanos();
         if (got > 0 && fork_run(&loop, &request, out)) {
             qn_free(loop.runs);
             qn_free(loop.polled);

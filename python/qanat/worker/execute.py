@@ -185,7 +185,7 @@ def run_it(run: Run, compiled: Statement) -> None:
 def fail(run: Run, failure: BaseException) -> NoReturn:
     """Say that the statement failed. Its exception may be hostile: looking at it may raise again."""
     row = run.row()
-    if isinstance(failure, MemoryError):
+    if isinstance(failure, MemoryError) and was_refused_memory(failure, run):
         run.done(MEMORY, MEMORY_TEXT, line_of(failure, run), row=row)
     text = "the statement failed with an exception that cannot be shown"
     line = 0
@@ -199,6 +199,12 @@ def fail(run: Run, failure: BaseException) -> NoReturn:
     except BaseException as second:  # noqa: BLE001  (__str__ of a statement's own exception)
         text = f"{text} ({type(second).__name__})"
     run.done(FAILED, text, line, row=row)
+
+
+def was_refused_memory(failure: MemoryError, run: Run) -> bool:
+    """Libraries raise MemoryError also where the sandbox refuses them something else, and so may a statement. What is
+    derived from it comes from libraries that could not allocate."""
+    return type(failure) is not MemoryError or bool(run.child.refused_memory)
 
 
 def line_of(failure: MemoryError, run: Run) -> int:

@@ -8,6 +8,7 @@ CONFIG_JSON is an object of
   extension  the file of the extension `_worker`
   version    of the interpreter that the extension is for: "3.11"
   modules    to import before forking: those of the allow list that the statement imports
+  idle       seconds without a request after which it ends where nothing runs; 0: never
 It imports, warms up, freezes the heap, says hello and forks a child for each request. It never runs a statement and
 stays single-threaded. What fails before the hello is said in its place: its first message is always a hello.
 """
@@ -111,7 +112,7 @@ def main() -> None:
     sys.argv[:] = [""]
     gc.collect()
     gc.freeze()
-    run = extension.serve(config["readable"], config["tier"] == "reduced")
+    run = extension.serve(config["readable"], config["tier"] == "reduced", config["idle"])
     part("child").main(run, extension)
 
 

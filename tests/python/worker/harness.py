@@ -257,14 +257,15 @@ class Zygote:
         runtime: dict[str, Any] | None = None,
         tier: str = "full",
         user: int | None = None,
+        files: int | None = None,
         expect: bool = True,
         **changes: Any,
     ) -> None:
         """`runtime`: a description, by default that of the interpreter of the tests. `changes`: of the configuration.
-        `user`: who starts it, where that is not this process."""
+        `user`: who starts it, where that is not this process; `files`: how many descriptors it may have."""
         runtime = runtime or default_runtime()
         config = {key: runtime[key] for key in ("paths", "readable", "worker", "extension", "version")}
-        config |= {"tier": tier, "modules": list(modules)} | changes
+        config |= {"tier": tier, "modules": list(modules), "idle": 0} | changes
         argv = [runtime["python"], "-I", "-S", "-B", f"{runtime['worker']}/zygote.py", json.dumps(config)]
         lists = {
             "readable": runtime["readable"],
@@ -276,7 +277,7 @@ class Zygote:
         policy = memfd("".join(f"{record}\0" for record in records).encode(), "policy")
         self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.control.settimeout(PATIENCE)
-        self.pid = self._spawn(runtime["launcher"], policy, theirs, user)
+        self.pid = self._spawn(runtime["launcher"], policy, theirs, user, files)
         theirs.close()
         data = self.control.recv(HELLO.size)
         assert data, f"the launcher ended: {os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])}"
@@ -286,14 +287,14 @@ class Zygote:
             assert not self.failed, self.text
 
     @staticmethod
-    def _spawn(launcher: str, policy: int, control: socket.socket, user: int | None) -> int:
+    def _spawn(launcher: str, policy: int, control: socket.socket, user: int | None, files: int | None) -> int:
         high = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 100) for fd in (control.fileno(), policy)]
         actions = [(os.POSIX_SPAWN_DUP2, fd, target) for fd, target in zip(high, (3, 4), strict=True)]
-        argv = (
-            [launcher]
-            if user is None
-            else ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups", launcher]
-        )
+        argv = [launcher]
+        if user is not None:
+            argv = ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups", *argv]
+        if files is not None:
+            argv = ["prlimit", f"--nofile={files}:{files}", *argv]
         try:
             return os.posix_spawnp(argv[0], argv, {"PATH": os.defpath}, file_actions=actions)
         finally:
@@ -314,9 +315,13 @@ class Zygote:
         for one in theirs:
             one.close()
         run = Run(self, channel, report, names)
-        run.wait_forked()
-        if ready:
-            run.wait_ready()
+        try:
+            run.wait_forked()
+            if ready:
+                run.wait_ready()
+        except BaseException:
+            run.close()
+            raise
         return run
 
     def run(

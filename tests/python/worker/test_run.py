@@ -339,6 +339,16 @@ def test_an_output_larger_than_the_memory_is_told_as_such(zygote: Zygote) -> Non
     assert zygote.run(statement, TEXTS, memory=128 << 20).kind == DONE_OK
 
 
+def test_a_memory_error_far_from_the_limit_is_a_failure_with_its_traceback(zygote: Zygote) -> None:
+    """The sandbox gives no memory for machine code, which ctypes says as if there were none at all."""
+    statement = "x = 1\nimport ctypes\nctypes.CFUNCTYPE(ctypes.c_int)(lambda: 1)\nreturn []"
+    result = zygote.run(statement, IDS, [ids(1)], memory=512 << 20, flags=RULES_OFF)
+    assert (result.kind, result.done.line) == (DONE_FAILED, 3)
+    assert result.text.endswith("MemoryError")
+    result = zygote.run("x = 1\nx = bytearray(1 << 40)\nreturn []", IDS, [ids(1)], memory=512 << 20)
+    assert (result.kind, result.done.line) == (DONE_MEMORY, 2)  # as far from it, but refused
+
+
 def test_too_much_memory_in_small_objects(zygote: Zygote) -> None:
     result = zygote.run("x = []\nwhile True:\n    x = [x, x]\nreturn []", IDS, [ids(1)], memory=64 << 20)
     assert result.kind == DONE_MEMORY

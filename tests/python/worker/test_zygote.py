@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import importlib.util
+import os
 import select
 import signal
 import socket
@@ -163,8 +164,71 @@ def test_the_end_of_control_ends_everything(tier: str) -> None:
     assert zygote.close() == 0
     for run in (waiting, running):
         assert ended(run.pid_fd)
-        assert run.wait_ended()[1] == signal.SIGKILL
+        assert run.wait_ended()[:2] == (0, signal.SIGKILL), f"{run.channel.recv(1 << 16)!r}"
         run.close()
+
+
+@pytest.mark.parametrize("tier", TIERS)
+def test_an_end_is_known_where_the_engines_host_ignores_ends(tier: str) -> None:
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # which programs that are started inherit
+    try:
+        zygote = Zygote(tier=tier)
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+    run = zygote.fork()
+    signal.pidfd_send_signal(run.pid_fd, signal.SIGKILL)
+    assert run.wait_ended()[:2] == (0, signal.SIGKILL)
+    run.close()
+    assert zygote.run("return INPUT_DATA", SCHEMA, ids(1)).kind == 0
+    zygote.close()
+
+
+def wait_for_exit(zygote: Zygote) -> int:
+    """Its exit code, once it has ended by itself."""
+    _, status = os.waitpid(zygote.pid, 0)
+    zygote.control.close()
+    return os.waitstatus_to_exitcode(status)
+
+
+@pytest.mark.parametrize("tier", TIERS)
+def test_an_idle_zygote_ends_and_what_stands_ready_with_it(tier: str) -> None:
+    zygote = Zygote(tier=tier, idle=0.2)
+    ready = [zygote.fork() for _ in range(2)]
+    assert wait_for_exit(zygote) == 0
+    for run in ready:
+        assert ended(run.pid_fd)
+        with pytest.raises(BrokenPipeError):
+            run.report.send(b"\0")  # too late to claim it
+        run.close()
+
+
+def test_a_claimed_run_keeps_its_zygote_and_no_other_run() -> None:
+    zygote = Zygote(tier="full", idle=0.2)
+    ready = zygote.fork()
+    claimed = zygote.fork()
+    claimed.report.send(b"\0")
+    assert ended(ready.pid_fd)  # its time was up
+    with pytest.raises(BrokenPipeError):
+        ready.report.send(b"\0")
+    claimed.start("return [{'id': 3}]", SCHEMA)
+    assert claimed.finish().rows == [{"id": 3}]
+    ready.close()
+    assert wait_for_exit(zygote) == 0
+
+
+@pytest.mark.parametrize("tier", TIERS)
+def test_a_zygote_without_descriptors_says_so_and_recovers(tier: str) -> None:
+    with Zygote(tier=tier, files=128) as zygote:  # the harness has numbers of 100 and more for a moment
+        runs = []
+        with pytest.raises(AssertionError, match="not forked: Too many open files"):
+            for _ in range(128):
+                runs.append(zygote.fork())
+        assert len(runs) > 2
+        for run in runs:
+            run.report.close()
+            assert ended(run.pid_fd)
+            run.close()
+        assert zygote.run("return INPUT_DATA", SCHEMA, ids(1)).kind == 0
 
 
 def test_a_run_that_is_given_up_is_killed(zygote: Zygote) -> None:

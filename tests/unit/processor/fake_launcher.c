@@ -24,6 +24,7 @@
 #include <unistd.h>
 
 #define MAX_RUNS 256
+#define IDLE_MS  20
 
 static _Noreturn void die(const char *what)
 {
@@ -379,6 +380,7 @@ static void run_script(const struct start *start)
 struct run {
     pid_t pid;
     int pid_fd, report;
+    bool claimed;
 };
 
 static struct run runs[MAX_RUNS];
@@ -478,6 +480,12 @@ static void take_request(const char *mode)
     fork_run(fds, mode);
 }
 
+static void take_claim(struct run *run)
+{
+    char byte;
+    run->claimed = recv(run->report, &byte, 1, MSG_DONTWAIT) > 0 || run->claimed;
+}
+
 static void reap(size_t i)
 {
     int status = 0;
@@ -489,14 +497,39 @@ static void reap(size_t i)
                                           .code = WIFEXITED(status) ? WEXITSTATUS(status) : 0,
                                           .signal = WIFSIGNALED(status) ? WTERMSIG(status) : 0,
                                           .peak_memory = (uint64_t)usage.ru_maxrss * 1024 };
+    take_claim(&runs[i]); /* a socket that is closed with something unread takes what it sent along */
     send_report(runs[i].report, &report, -1);
     (void)close(runs[i].report);
     (void)close(runs[i].pid_fd);
     runs[i] = runs[--n_runs];
 }
 
+static bool is_claimed(struct run *run)
+{
+    (void)shutdown(run->report, SHUT_RD);
+    take_claim(run);
+    return run->claimed;
+}
+
+/* As an idle zygote does: what has not been claimed goes; where that is all, the zygote. */
+static void be_idle(void)
+{
+    bool all = true;
+    for (size_t i = 0; i < n_runs; i++) {
+        if (is_claimed(&runs[i])) {
+            all = false;
+        } else {
+            (void)kill(runs[i].pid, SIGKILL);
+        }
+    }
+    if (all) {
+        _exit(0);
+    }
+}
+
 static _Noreturn void serve(const char *mode)
 {
+    bool idles = strcmp(mode, "idles") == 0;
     for (;;) {
         struct pollfd entries[1 + 2 * MAX_RUNS] = { { .fd = QN_SANDBOX_FD_CONTROL, .events = POLLIN } };
         size_t n = n_runs;
@@ -504,8 +537,12 @@ static _Noreturn void serve(const char *mode)
             entries[1 + 2 * i] = (struct pollfd){ .fd = runs[i].pid_fd, .events = POLLIN };
             entries[2 + 2 * i] = (struct pollfd){ .fd = runs[i].report };
         }
-        if (poll(entries, 1 + 2 * n, -1) < 0) {
+        int ready = poll(entries, 1 + 2 * n, idles ? IDLE_MS : -1);
+        if (ready < 0) {
             die("poll");
+        }
+        if (ready == 0) {
+            be_idle();
         }
         for (size_t i = n; i-- > 0;) {
             if (entries[2 + 2 * i].revents != 0) {

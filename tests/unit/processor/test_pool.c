@@ -68,7 +68,8 @@ static void start__that_fails_says_why(void **state)
         { "unready", QN_ERR_UNSUPPORTED, "the sandbox of the run does not hold: seccomp: not there" },
         { "unforked", QN_ERR_IO, "a process for the run cannot be made: Resource temporarily unavailable" },
         { "stillborn", QN_ERR_IO,
-          "no process for the run can be had: a run ended before it was ready (exit status 73)" },
+          "no process for the run can be had: a run ended before it was ready (exit status 73: the interpreter "
+          "could not go on after the fork)" },
         { "once", QN_ERR_IO, "no process for the run can be had: the interpreter ended before a run was ready" },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -123,6 +124,125 @@ static void start__reads_what_the_interpreter_says(void **state)
     assert_int_equal(take_all(execution), 1);
     qn_execution_free(execution);
     qn_processor_free(processor);
+}
+
+/* ---- interpreters that end ---- */
+
+/* The process of one's only interpreter; a pidfd. */
+static int only_interpreter(void)
+{
+    pid_t children[64];
+    assert_int_equal(children_of(getpid(), children, 64), 1);
+    int fd = (int)syscall(SYS_pidfd_open, children[0], 0);
+    assert_true(fd >= 0);
+    return fd;
+}
+
+static void wait_for_end(int pid_fd)
+{
+    struct pollfd entry = { .fd = pid_fd, .events = POLLIN };
+    assert_int_equal(poll(&entry, 1, 60000), 1);
+}
+
+/* It ends itself when nobody asks for anything, and what stands ready with it; the next run does not notice. */
+static void idle__interpreter_ends_and_is_replaced(void **state)
+{
+    (void)state;
+    qn_processor_shutdown();
+    struct qn_processor *processor = processor_of("rows 1\ndone 0", "idles", "\"allow\": [\"json\"]");
+    for (int i = 0; i < 5; i++) {
+        struct qn_execution *execution = begin_with(processor, NULL, NULL);
+        assert_int_equal(take_all(execution), 1);
+        struct qn_execution_result result;
+        qn_execution_result(execution, &result);
+        assert_int_equal(result.status, QN_EXECUTION_OK);
+        qn_execution_free(execution);
+        assert_int_equal(qn__pool_size(), 1);
+        int pid_fd = only_interpreter();
+        wait_for_end(pid_fd);
+        (void)close(pid_fd);
+    }
+    qn_processor_free(processor);
+    qn_processor_shutdown();
+}
+
+/* Longer than an interpreter without work stays. */
+static void idle__interpreter_stays_for_a_run(void **state)
+{
+    (void)state;
+    struct qn_processor *processor = processor_of("rows 1\nhang", "idles", "\"allow\": [\"json\"], \"timeout\": 0.5");
+    struct qn_execution *execution = begin_with(processor, NULL, NULL);
+    (void)take_all(execution);
+    struct qn_execution_result result;
+    qn_execution_result(execution, &result);
+    assert_int_equal(result.status, QN_EXECUTION_TIMED_OUT);
+    qn_execution_free(execution);
+    qn_processor_free(processor);
+    qn_processor_shutdown();
+}
+
+/* A source that ends our interpreter when it is asked for rows: the process has been taken, and was told nothing yet. */
+struct killing_source {
+    struct ArrowArrayStream inner;
+    int times;
+};
+
+static int killing_schema(struct ArrowArrayStream *self, struct ArrowSchema *out)
+{
+    struct killing_source *source = self->private_data;
+    return source->inner.get_schema(&source->inner, out);
+}
+
+static int killing_next(struct ArrowArrayStream *self, struct ArrowArray *out)
+{
+    struct killing_source *source = self->private_data;
+    if (source->times-- > 0) {
+        int pid_fd = only_interpreter();
+        assert_int_equal(syscall(SYS_pidfd_send_signal, pid_fd, SIGKILL, NULL, 0), 0);
+        wait_for_end(pid_fd);
+        (void)close(pid_fd);
+    }
+    return source->inner.get_next(&source->inner, out);
+}
+
+static const char *killing_error(struct ArrowArrayStream *self)
+{
+    (void)self;
+    return NULL;
+}
+
+static void killing_release(struct ArrowArrayStream *self)
+{
+    struct killing_source *source = self->private_data;
+    qn_stream_release(&source->inner);
+    self->release = NULL;
+}
+
+static void run__outlives_an_interpreter_that_ends_before_it_began(void **state)
+{
+    (void)state;
+    qn_processor_shutdown();
+    struct qn_processor *processor = processor_of("count\nrows 2\ndone 0", "", "\"allow\": [\"json\"]");
+    struct killing_source source = { .times = 1 };
+    numbers(1, 1, &source.inner);
+    struct ArrowArrayStream rows = { .get_schema = killing_schema,
+                                     .get_next = killing_next,
+                                     .get_last_error = killing_error,
+                                     .release = killing_release,
+                                     .private_data = &source };
+    struct qn_execution *execution = begin_with(processor, &rows, NULL);
+    assert_int_equal(take_all(execution), 2);
+    struct qn_execution_result result;
+    qn_execution_result(execution, &result);
+    if (result.status != QN_EXECUTION_OK) {
+        fail_msg("%s: %s", qn_execution_status_name(result.status), result.message);
+    }
+    struct qn_execution_log entry;
+    assert_int_equal(qn_execution_log(execution, 0, &entry, NULL), QN_OK);
+    assert_string_equal(entry.message, "rows 1 messages 1 checkpoint 0"); /* the input was not lost either */
+    qn_execution_free(execution);
+    qn_processor_free(processor);
+    qn_processor_shutdown();
 }
 
 /* ---- many at once ---- */
@@ -328,6 +448,9 @@ int main(void)
         cmocka_unit_test(start__that_fails_says_why),
         cmocka_unit_test(start__of_a_runtime_that_is_not_there_names_the_file),
         cmocka_unit_test(start__reads_what_the_interpreter_says),
+        cmocka_unit_test(idle__interpreter_ends_and_is_replaced),
+        cmocka_unit_test(idle__interpreter_stays_for_a_run),
+        cmocka_unit_test(run__outlives_an_interpreter_that_ends_before_it_began),
         cmocka_unit_test(pool__serves_64_threads),
         cmocka_unit_test(shutdown__lets_runs_go_on),
         cmocka_unit_test(pool__ends_idle_ones_beyond_its_maximum),
