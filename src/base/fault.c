@@ -8,12 +8,14 @@
 
 #ifdef QN_FAULTS
 
+#include <signal.h>
 #include <stdatomic.h>
+#include <unistd.h>
 
 static struct {
     _Atomic int64_t hits;
     _Atomic int64_t failing; /* the hit that fails; 0: none */
-    _Atomic bool from_then_on;
+    _Atomic int span;
 } counters[QN_FAULT_KINDS];
 
 bool qn_fault_hit(enum qn_fault_kind kind)
@@ -23,13 +25,17 @@ bool qn_fault_hit(enum qn_fault_kind kind)
     if (failing == 0 || hit < failing) {
         return false;
     }
-    return hit == failing || atomic_load_explicit(&counters[kind].from_then_on, memory_order_relaxed);
+    int span = atomic_load_explicit(&counters[kind].span, memory_order_relaxed);
+    if (span == QN_FAULT_KILL) {
+        (void)kill(getpid(), SIGKILL);
+    }
+    return hit == failing || span == QN_FAULT_FROM_THEN_ON;
 }
 
 bool qn_fault_arm(enum qn_fault_kind kind, int64_t n, enum qn_fault_span span)
 {
     atomic_store(&counters[kind].failing, 0);
-    atomic_store(&counters[kind].from_then_on, span == QN_FAULT_FROM_THEN_ON);
+    atomic_store(&counters[kind].span, (int)span);
     atomic_store(&counters[kind].hits, 0);
     atomic_store(&counters[kind].failing, n > 0 ? n : 0);
     return true;

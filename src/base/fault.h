@@ -11,8 +11,17 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum qn_fault_kind { QN_FAULT_ALLOC, QN_FAULT_READ, QN_FAULT_WRITE, QN_FAULT_FSYNC, QN_FAULT_RENAME, QN_FAULT_KINDS };
-enum qn_fault_span { QN_FAULT_ONCE, QN_FAULT_FROM_THEN_ON };
+enum qn_fault_kind {
+    QN_FAULT_ALLOC,
+    QN_FAULT_READ,
+    QN_FAULT_WRITE,
+    QN_FAULT_FSYNC,
+    QN_FAULT_RENAME,
+    QN_FAULT_LINK,
+    QN_FAULT_KINDS
+};
+/* QN_FAULT_KILL: the process kills itself (SIGKILL) at the n-th hit, before the operation; for children of a test. */
+enum qn_fault_span { QN_FAULT_ONCE, QN_FAULT_FROM_THEN_ON, QN_FAULT_KILL };
 
 #ifdef QN_FAULTS
 bool qn_fault_hit(enum qn_fault_kind kind);
