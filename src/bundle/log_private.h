@@ -1,0 +1,46 @@
+/*
+ * log_private.h: what the files of the commit log share: names, entries, checkpoints. Not for other folders.
+ */
+#ifndef QN_BUNDLE_LOG_PRIVATE_H
+#define QN_BUNDLE_LOG_PRIVATE_H
+
+#include "bundle/commit_log.h"
+
+#define QN__LOG_NAME_SIZE 32 /* 20 digits, a suffix and a NUL */
+#define QN__LOG_COMMIT    ".json"
+#define QN__LOG_INDEX     ".index"
+
+struct qn__log_entry {
+    struct qn_sha256 hash; /* of the commit's file */
+    int64_t timestamp;
+};
+
+struct qn__log_entries {
+    struct qn__log_entry *items;
+    int64_t count;
+    int64_t capacity;
+};
+
+/* Room for one more, so that the next push cannot fail. */
+enum qn_status qn__log_entries_reserve(struct qn__log_entries *entries, struct qn_error *err) QN_MUST_CHECK;
+void qn__log_entries_push(struct qn__log_entries *entries, const struct qn_sha256 *hash, int64_t timestamp);
+
+/* "00000000000000000007.json" */
+void qn__log_name(int64_t version, const char *suffix, char out[QN__LOG_NAME_SIZE]);
+
+/* The numbers that have a file of this suffix in a folder, in the order of the folder; the caller frees *out. */
+enum qn_status qn__log_scan(int folder_fd, const char *suffix, int64_t **out, int64_t *count_out,
+                            struct qn_error *err) QN_MUST_CHECK;
+void qn__log_sort(int64_t *numbers, int64_t count);
+
+/* Read, hash and parse a commit's file, and check that it is this version. */
+enum qn_status qn__log_read(int log_fd, int64_t version, struct qn_commit *out, struct qn_sha256 *hash_out,
+                            struct qn_error *err) QN_MUST_CHECK;
+
+/* log_index.c: a checkpoint of the log: the entries of versions 0 to `version`. On failure entries stay as they were. */
+enum qn_status qn__log_index_read(int checkpoint_fd, int64_t version, struct qn__log_entries *out,
+                                  struct qn_error *err) QN_MUST_CHECK;
+enum qn_status qn__log_index_write(int checkpoint_fd, const struct qn__log_entries *entries,
+                                   struct qn_error *err) QN_MUST_CHECK;
+
+#endif
