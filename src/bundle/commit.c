@@ -40,8 +40,7 @@ bool qn_commit_name_is_valid(const char *name)
     return true;
 }
 
-/* It becomes the suffix of a file. */
-static bool format_is_valid(const char *format)
+bool qn_commit_format_is_valid(const char *format)
 {
     size_t size = strnlen(format, QN_COMMIT_MAX_SUFFIX + 1);
     if (size == 0 || size > QN_COMMIT_MAX_SUFFIX) {
@@ -104,7 +103,7 @@ static enum qn_status check_block(const struct qn_commit *commit, size_t index, 
     if (change->source[0] != '\0' && !qn_commit_name_is_valid(change->source)) {
         return refuse(err, "not a name of a source", index);
     }
-    if (!format_is_valid(change->format)) {
+    if (!qn_commit_format_is_valid(change->format)) {
         return refuse(err, "not a name of a format", index);
     }
     if (change->url != NULL && (change->url[0] == '\0' || !text_is_valid(change->url, QN_COMMIT_MAX_TEXT))) {

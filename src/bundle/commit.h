@@ -78,4 +78,7 @@ void qn_commit_dispose(struct qn_commit *commit);
 /* A pack's or an object's name: 1 to 255 bytes of UTF-8 without control characters, '/' and '\\', and not "." or "..". */
 bool qn_commit_name_is_valid(const char *name);
 
+/* A format's name: 1 to 16 of a-z and 0-9; it becomes the suffix of a file. */
+bool qn_commit_format_is_valid(const char *format);
+
 #endif
