@@ -8,7 +8,7 @@
 #include <signal.h>
 #include <sys/wait.h>
 
-#define ROUNDS 60 /* commits of each of several writers */
+#define ROUNDS 25 /* commits of each of several writers */
 
 static const struct {
     enum qn_fault_kind kind;
