@@ -14,6 +14,7 @@ fi
 $venv/bin/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --force-reinstall . \
     -Csetup-args=-Db_sanitize=address,undefined -Csetup-args=-Db_lundef=false -Csetup-args=-Dtests=false \
     -Csetup-args=-Dfaults=true -Csetup-args=-Dnanoarrow:b_sanitize=none
+$venv/bin/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e sdk/python
 # What runs inside the sandbox comes from the development build: a sanitizer's runtime needs what the sandbox denies.
 worker=$($venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("platlib"))')/qanat/worker
 cp build/dev/python/_worker.*.so build/dev/python/qanat-launcher "$worker"

@@ -243,11 +243,13 @@ static PyObject *number_text(struct rows_out *rows, struct rows__field *field, P
         return rows__types.decimal->tp_str(value);
     }
     if (PyFloat_Check(value)) {
-        (void)wrong_type(rows, field, value, "a float is seldom exact; use decimal.Decimal(str(x))");
+        (void)wrong_type(rows, field, value,
+                         "a float is seldom exact; allow the module decimal and use decimal.Decimal(str(x))");
         return NULL;
     }
     if (PyBool_Check(value) || is_numpy_bool(value) || !PyIndex_Check(value)) {
-        (void)wrong_type(rows, field, value, PyUnicode_Check(value) ? "use decimal.Decimal(x)" : NULL);
+        (void)wrong_type(rows, field, value,
+                         PyUnicode_Check(value) ? "allow the module decimal and use decimal.Decimal(x)" : NULL);
         return NULL;
     }
     PyObject *number = whole_number(rows, field, value);

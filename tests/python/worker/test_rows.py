@@ -594,9 +594,15 @@ OUT_REFUSED: list[tuple[pa.DataType, str, Any, str]] = [
         pa.decimal128(5, 2),
         "Decimal(5,2)",
         1.5,
-        "expected Decimal(5,2), found float 1.5; a float is seldom exact; use decimal.Decimal(str(x))",
+        "expected Decimal(5,2), found float 1.5; a float is seldom exact; "
+        "allow the module decimal and use decimal.Decimal(str(x))",
     ),
-    (pa.decimal128(5, 2), "Decimal(5,2)", "1.5", "expected Decimal(5,2), found str '1.5'; use decimal.Decimal(x)"),
+    (
+        pa.decimal128(5, 2),
+        "Decimal(5,2)",
+        "1.5",
+        "expected Decimal(5,2), found str '1.5'; allow the module decimal and use decimal.Decimal(x)",
+    ),
     (pa.decimal128(5, 2), "Decimal(5,2)", True, "expected Decimal(5,2), found bool True"),
     (
         pa.decimal128(38, 0),
