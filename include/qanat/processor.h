@@ -113,9 +113,9 @@ struct qn_execution_options {
         .struct_size = sizeof(struct qn_execution_options)                                                             \
     }
 
-/* Begin. `rows` is taken over on success; an input that breaks the input schema ends the execution as FAILED naming row and
- * field, an input stream that fails makes the next call fail with its error. Any thread; an execution is used by one thread
- * at a time. */
+/* Begin. `rows` is taken over on success. NULL is no input: the statement is called once, with an empty list. An
+ * input that breaks the input schema ends the execution as FAILED naming row and field, an input stream that fails makes the
+ * next call fail with its error. Any thread; an execution is used by one thread at a time. */
 QN_API enum qn_status qn_execution_start(struct qn_processor *processor, struct ArrowArrayStream *rows,
                                          const struct qn_execution_options *options, struct qn_execution **out,
                                          struct qn_error *err) QN_MUST_CHECK;
@@ -138,10 +138,11 @@ QN_API enum qn_status qn_execution_checkpoint(const struct qn_execution *executi
 /* Ends the process where it still runs. NULL is allowed. */
 QN_API void qn_execution_free(struct qn_execution *execution);
 
-/* The same as a stream: rows in, rows out, bounded memory, the timeout for each batch whatever the options say. A status other than OK and NO_DATA is an error of the stream
- * (QN_ERR_QUERY, QN_ERR_TIMEOUT, QN_ERR_NO_MEMORY, QN_ERR_DATA for output_limit) with the execution's message in one line,
- * before the end; a traceback is its detail. What the statement logs goes to the log of the area "processor". `rows` and
- * options->checkpoint are taken over on success. */
+/* The same as a stream: rows in, rows out, bounded memory, the timeout for each batch whatever the options say. A status other
+ * than OK and NO_DATA is an error of the stream (QN_ERR_QUERY, QN_ERR_TIMEOUT, QN_ERR_NO_MEMORY, QN_ERR_DATA for output_limit)
+ * with the execution's message in one line, before the end; a traceback is its detail. What the statement logs goes to the log
+ * of the area "processor". `rows` (NULL: no input, one call with an empty list) and options->checkpoint are taken over on
+ * success. */
 QN_API enum qn_status qn_processor_stream(struct qn_processor *processor, struct ArrowArrayStream *rows,
                                           const struct qn_execution_options *options, struct ArrowArrayStream *out,
                                           struct qn_error *err) QN_MUST_CHECK;

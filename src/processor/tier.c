@@ -98,10 +98,9 @@ void qn_tier_explain(const char *launcher, enum qn_sandbox_tier tier, struct qn_
         support.missing == NULL || (tier == QN_SANDBOX_REDUCED && gives_reduced(&support))) {
         return;
     }
-    char how[sizeof err->message];
-    memcpy(how, err->message, sizeof how);
-    (void)qn_error_set(err, QN_ERR_UNSUPPORTED, "the sandbox needs %s, which this machine does not give (%s)",
-                       support.missing, how);
+    (void)qn_error_set(err, QN_ERR_UNSUPPORTED, "the sandbox needs %s, which this machine does not give%s%s%s",
+                       support.missing, support.cause[0] != '\0' ? " (" : "", support.cause,
+                       support.cause[0] != '\0' ? ")" : "");
     qn_error_hint(err, "%s", support.remedy);
 }
 
@@ -118,7 +117,8 @@ static void fill_report(const struct qn_sandbox_support *support, enum wish wish
     out->message[0] = '\0';
     if (!full_works) {
         struct qn_error text;
-        (void)qn_error_set(&text, QN_ERR_UNSUPPORTED, "%s: not given by this machine. %s", support->missing,
+        (void)qn_error_set(&text, QN_ERR_UNSUPPORTED, "%s: not given by this machine%s%s%s. %s", support->missing,
+                           support->cause[0] != '\0' ? " (" : "", support->cause, support->cause[0] != '\0' ? ")" : "",
                            support->remedy);
         qn__error_copy(out->message, sizeof out->message, text.message, sizeof text.message);
     }

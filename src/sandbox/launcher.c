@@ -4,7 +4,8 @@
  * `qanat-launcher`          builds the walls of the policy on descriptor 4 and becomes the interpreter. On failure: one line
  *                           on standard error, exit status 71.
  * `qanat-launcher --probe`  tries each layer, in a child process of its own, and prints what is there:
- *                           "layer NUMBER ok|missing", "landlock ABI", "remedy TEXT" of the first that is missing.
+ *                           "layer NUMBER ok|missing", "landlock ABI", "cause TEXT" and "remedy TEXT" of the first
+ *                           that is missing.
  * One thread, no untrusted input; nothing runs between here and the interpreter.
  */
 #include "sandbox/launcher.h"
@@ -169,7 +170,7 @@ static int probe(void)
             struct qn_error err = QN_ERROR_INIT;
             enum qn_status status = try_layer((enum qn_sandbox_layer)layer, proc_fd, &err);
             if (status != QN_OK && !missing) {
-                printf("remedy %s; %s\n", err.message, err.hint);
+                printf("cause %s\nremedy %s\n", err.message, err.hint);
                 (void)fflush(stdout);
             }
             _exit(status == QN_OK ? 0 : 1);

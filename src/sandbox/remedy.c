@@ -11,7 +11,9 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define OR_REDUCED "; or the administrator allows the reduced tier: QANAT_SANDBOX=reduced"
+#define OR_REDUCED                                                                                                     \
+    "; or the administrator allows the reduced tier: tier = \"reduced\" under [sandbox] in /etc/qanat/qanat.toml, or " \
+    "QANAT_SANDBOX=reduced"
 
 const char *qn_sandbox_layer_name(enum qn_sandbox_layer layer)
 {

@@ -39,7 +39,8 @@ enum qn_sandbox_layer {
 struct qn_sandbox_support {
     bool has[QN_LAYERS];
     int landlock_abi;    /* 0: none */
-    char remedy[512];    /* what to do about the first that is missing; "" */
+    char cause[256];     /* how the first that is missing was found to be; "" */
+    char remedy[512];    /* what to do about it; "" */
     const char *missing; /* its name; NULL where all are there. Static. */
 };
 

@@ -43,6 +43,8 @@ static void take_line(const char *line, struct qn_sandbox_support *out, unsigned
         (*n_layers)++;
     } else if (strncmp(line, "remedy ", 7) == 0) {
         QN_ERROR_COPY(out->remedy, line + 7, strlen(line + 7));
+    } else if (strncmp(line, "cause ", 6) == 0) {
+        QN_ERROR_COPY(out->cause, line + 6, strlen(line + 6));
     } else if (strncmp(line, "landlock ", 9) == 0) {
         out->landlock_abi = (int)strtol(line + 9, NULL, 10);
     }

@@ -102,8 +102,6 @@ def _sandbox_lines(sandbox: dict[str, Any]) -> list[str]:
     lines = [f"sandbox    {sandbox['tier'] or 'none: statements cannot be run'}"]
     if sandbox["message"]:
         lines.append(f"sandbox    {sandbox['message']}")
-    if sandbox["tier"] is None and "landlock_abi" in sandbox:
-        lines.append('sandbox    for all users: [sandbox] tier = "reduced" in /etc/qanat/qanat.toml')
     if "landlock_abi" in sandbox:
         missing = [name.replace("_", " ") for name in _LAYERS if not sandbox[name]]
         lines.append(f"sandbox    Landlock ABI {sandbox['landlock_abi']}; missing: {', '.join(missing) or 'nothing'}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import importlib.util
 import os
@@ -218,10 +219,10 @@ def test_a_claimed_run_keeps_its_zygote_and_no_other_run() -> None:
 
 @pytest.mark.parametrize("tier", TIERS)
 def test_a_zygote_without_descriptors_says_so_and_recovers(tier: str) -> None:
-    with Zygote(tier=tier, files=128) as zygote:  # the harness has numbers of 100 and more for a moment
+    with Zygote(tier=tier, files=40) as zygote:
         runs = []
         with pytest.raises(AssertionError, match="not forked: Too many open files"):
-            for _ in range(128):
+            for _ in range(40):
                 runs.append(zygote.fork())
         assert len(runs) > 2
         for run in runs:
@@ -229,6 +230,48 @@ def test_a_zygote_without_descriptors_says_so_and_recovers(tier: str) -> None:
             assert ended(run.pid_fd)
             run.close()
         assert zygote.run("return INPUT_DATA", SCHEMA, ids(1)).kind == 0
+
+
+@contextlib.contextmanager
+def descriptors_in_flight(n: int, user: int) -> Iterator[None]:
+    """So many of a user, sent and not received: the kernel counts them for all of its processes."""
+    begun, here = os.pipe()
+    there, ended = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.close(ended)
+            os.setuid(user)
+            pairs = []
+            while n > 0:
+                pairs.append(socket.socketpair())
+                for _ in range(min(n, 50)):
+                    socket.send_fds(pairs[-1][0], [b"x"], [0])
+                    n -= 1
+            os.write(here, b"x")
+            os.read(there, 1)
+        finally:
+            os._exit(0)
+    try:
+        os.close(here)
+        assert os.read(begun, 1) == b"x"
+        yield
+    finally:
+        for fd in (begun, there, ended):
+            os.close(fd)
+        os.waitpid(pid, 0)
+
+
+@pytest.mark.parametrize("tier", TIERS)
+def test_too_many_descriptors_in_flight_are_told_and_pass(tier: str) -> None:
+    if os.getuid() != 0:
+        pytest.skip("only root can be the user of the sandbox beside it")
+    with Zygote(tier=tier, files=128) as zygote:
+        user = Path(f"/proc/{zygote.pid}/task").stat().st_uid
+        with descriptors_in_flight(400, user), pytest.raises(AssertionError, match="not forked: Too many references"):
+            zygote.fork()
+        assert zygote.run("return INPUT_DATA", SCHEMA, ids(1)).kind == 0
+        assert Path(f"/proc/{zygote.pid}/task/{zygote.pid}/children").read_text().split() == []
 
 
 def test_a_run_that_is_given_up_is_killed(zygote: Zygote) -> None:

@@ -586,7 +586,7 @@ static int probe(int lacks)
     for (int layer = 0; layer < QN_LAYERS; layer++) {
         printf("layer %d %s\n", layer, layer == lacks ? "no" : "ok");
     }
-    printf("landlock 5\n%s", lacks >= 0 ? "remedy ask the administrator\n" : "");
+    printf("landlock 5\n%s", lacks >= 0 ? "cause unshare: no\nremedy ask the administrator\n" : "");
     return 0;
 }
 

@@ -84,11 +84,11 @@ static void tier__is_never_reduced_without_a_word(void **state)
 {
     (void)state;
     play(0);
-    expect_refusal(QN_ERR_UNSUPPORTED, "the sandbox needs user namespaces, which this machine does not give",
+    expect_refusal(QN_ERR_UNSUPPORTED, "the sandbox needs user namespaces, which this machine does not give (unshare: no)",
                    "ask the administrator");
     struct qn_sandbox_report found = report();
     assert_null(found.tier);
-    expect_text(found.message, "user namespaces: not given by this machine. ask the administrator");
+    expect_text(found.message, "user namespaces: not given by this machine (unshare: no). ask the administrator");
     assert_false(found.user_namespaces);
     assert_true(found.seccomp);
 }

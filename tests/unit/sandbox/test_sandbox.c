@@ -841,7 +841,7 @@ static void launcher__names_the_missing_layer_and_the_remedy(void **state)
     (void)state;
     if (in_container) {
         assert_string_equal(support.missing, "user namespaces");
-        assert_non_null(strstr(support.remedy, "user namespaces: unshare: Operation not permitted"));
+        assert_non_null(strstr(support.cause, "user namespaces: unshare: Operation not permitted"));
         assert_non_null(strstr(support.remedy, "docker run --security-opt seccomp=unconfined"));
         assert_non_null(strstr(support.remedy, "QANAT_SANDBOX=reduced"));
         return;
