@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from qanat_sdk.errors import CancelledError
+from qanat_sdk.errors import CancelledError, complain
 
 LEVELS = ("debug", "info", "warning", "error")
 
@@ -94,7 +93,7 @@ class Connector(ABC):
         if level not in LEVELS:
             raise ValueError(f"level {level!r} is not known; known are {', '.join(LEVELS)}")
         if self._qanat_host is None:
-            print(f"{level}: {message}", file=sys.stderr, flush=True)
+            complain(f"{level}: {message}")
         else:
             self._qanat_host.log(level, str(message))
 

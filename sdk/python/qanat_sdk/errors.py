@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
+import traceback
 from typing import Any
 
 #: What a host can tell apart. Anything else that goes wrong is "failed".
 KINDS = ("authentication", "not_found", "rate_limited", "unavailable", "invalid", "cancelled", "failed")
+
+MAX_RETRY_AFTER = 30 * 24 * 3600
 
 
 class ConnectorError(Exception):
@@ -21,8 +26,8 @@ class ConnectorError(Exception):
     ) -> None:
         if kind not in KINDS:
             raise ValueError(f"kind {kind!r} is not known; known are {', '.join(KINDS)}")
-        if retry_after is not None and not retry_after >= 0:
-            raise ValueError(f"retry_after is a number of seconds, not {retry_after!r}")
+        if retry_after is not None and not 0 <= retry_after <= MAX_RETRY_AFTER:
+            raise ValueError(f"retry_after is a number of seconds up to {MAX_RETRY_AFTER}, not {retry_after!r}")
         super().__init__(message or f"the connector failed ({kind})")
         self.kind = kind
         self.retryable = retryable or retry_after is not None
@@ -41,6 +46,17 @@ class CancelledError(ConnectorError):
 
     def __init__(self, message: str = "cancelled") -> None:
         super().__init__(message, kind="cancelled")
+
+
+def complain(what: str | BaseException) -> None:
+    """Tell people, on standard error: a text, or an exception with its traceback. Nobody has to listen."""
+    if sys.stderr is None:
+        return
+    with contextlib.suppress(OSError, ValueError):  # the host may have closed its end
+        if isinstance(what, str):
+            print(what, file=sys.stderr, flush=True)
+        else:
+            traceback.print_exception(what, file=sys.stderr)
 
 
 def message_of(error: BaseException) -> str:

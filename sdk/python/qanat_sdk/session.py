@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import base64
 import math
-import sys
 import tempfile
 import threading
 import time
-import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -24,7 +22,7 @@ import pyarrow as pa
 from qanat_sdk.call import Method, ParameterError
 from qanat_sdk.connector import Connector, Location, StableUrl
 from qanat_sdk.data import Stream, limit_rows, select, skip_rows, stream_of
-from qanat_sdk.errors import CancelledError, ConnectorError, details_of, message_of
+from qanat_sdk.errors import CancelledError, ConnectorError, complain, details_of, message_of
 from qanat_sdk.types import schema_of
 from qanat_sdk.wire import (
     CHUNK_SIZE,
@@ -49,6 +47,7 @@ MAX_NAME = 64 << 10
 _MAX_TEXT = 1 << 20  # characters of a message
 
 _FAILED, _PARSE, _REQUEST, _METHOD, _PARAMETERS = -32000, -32700, -32600, -32601, -32602
+_LISTEN_EVERY = 1024  # locations between two looks at what the host says
 _PATIENCE = 1.0  # seconds that a row waits for others of its batch (version 2)
 _MAX_WAITING = 16  # requests that are read ahead while another is worked on
 _LINGER = 0.1  # seconds that encoded bytes wait for others
@@ -128,6 +127,27 @@ def _is_texts(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(item, str) for item in value)
 
 
+def _fit(text: str) -> str:
+    """A text for a host to show: not endless, and of characters that any host can hold."""
+    return text[:_MAX_TEXT].replace("\0", "\ufffd").encode("utf-8", "replace").decode("utf-8")
+
+
+def _check_text(text: str, what: str) -> None:
+    """That a text which means something can be told as it is."""
+    if "\0" in text or not _is_unicode(text):
+        raise ValueError(
+            f"{what} has a character that no host can hold (a NUL or half of a surrogate pair): {text[:60]!a}"
+        )
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _count(params: Mapping[str, Any], name: str) -> int | None:
     value = params.get(name)
     if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
@@ -160,12 +180,15 @@ def _told_location(location: Any) -> dict[str, Any]:
     name = location.location
     if not isinstance(name, str):
         raise TypeError(f"Location.location is a text, not {name!r}")
-    if len(name) > MAX_NAME or len(name.encode("utf-8", "surrogatepass")) > MAX_NAME:
+    _check_text(name, "Location.location")
+    if len(name.encode("utf-8")) > MAX_NAME:
         raise ValueError(f"Location.location has more than {MAX_NAME} bytes: {name[:60]}...")
     for field, kind in (("must_copy", bool), ("format", str), ("version", str)):
         value = getattr(location, field)
         if not isinstance(value, kind):
             raise TypeError(f'location "{name}": {field} is a {kind.__name__}, not {value!r}')
+        if isinstance(value, str):
+            _check_text(value, f'location "{name}": {field}')
     rows = location.num_rows
     if rows is not None and (isinstance(rows, bool) or not isinstance(rows, int) or rows < 0):
         raise TypeError(f'location "{name}": num_rows is a number or None, not {rows!r}')
@@ -274,7 +297,7 @@ class Session:
         if isinstance(error, SystemExit):
             return f"the connector called sys.exit({error.code!r})", details_of(error)
         if not isinstance(error, ConnectorError):
-            traceback.print_exception(error, file=sys.stderr)
+            complain(error)
         return message_of(error), details_of(error)
 
     def _reply(self, result: Any) -> None:
@@ -285,7 +308,7 @@ class Session:
         self._output.write(line)
 
     def _error(self, code: int, message: str, data: dict[str, Any] | None) -> dict[str, Any]:
-        error: dict[str, Any] = {"code": code, "message": message[:_MAX_TEXT]}
+        error: dict[str, Any] = {"code": code, "message": _fit(message)}
         if self._version == 2 and data is not None:
             error["data"] = data
         return error
@@ -346,13 +369,13 @@ class Session:
 
     def log(self, level: str, message: str) -> None:
         if self._version == 1:
-            print(f"{level}: {message}", file=sys.stderr, flush=True)
+            complain(f"{level}: {message}")
         else:
-            self._notify("log", {"level": level, "message": message[:_MAX_TEXT]})
+            self._notify("log", {"level": level, "message": _fit(message)})
 
     def progress(self, rows: int, total: int | None, text: str) -> None:
         if self._version == 2:
-            self._notify("progress", {"rows": rows, "total": total, "text": text[:_MAX_TEXT]})
+            self._notify("progress", {"rows": rows, "total": total, "text": _fit(text)})
 
     def cancelled(self) -> bool:
         self._listen()
@@ -390,7 +413,7 @@ class Session:
         try:
             self._ring = Ring(*numbers)
         except (OSError, ValueError) as error:
-            print(f"the ring that the host offers cannot be used: {error}", file=sys.stderr)
+            complain(f"the ring that the host offers cannot be used: {error}")
             return False
         return True
 
@@ -421,7 +444,9 @@ class Session:
         locations = []
         for location in found:
             locations.append(_told_location(location))
-            self._check()
+            if len(locations) % _LISTEN_EVERY == 0:
+                self._listen()
+                self._check()
         return {"locations": locations}
 
     def _stable_url(self, params: dict[str, Any]) -> Any:
@@ -430,6 +455,7 @@ class Session:
             return None
         if not isinstance(found, StableUrl) or not isinstance(found.url, str):
             raise TypeError(f"stable_url() returns a StableUrl or None, not {found!r}")
+        _check_text(found.url, "StableUrl.url")
         return {"url": found.url}
 
     def _schema(self, params: dict[str, Any]) -> Any:
@@ -487,9 +513,10 @@ class Session:
             _write(pa.PythonFile(sink, "w"), stream)
         except _FAILURES as error:
             # A frame cannot be taken back: only the end of the conversation tells the host.
-            traceback.print_exception(error, file=sys.stderr)
+            complain(error)
             raise HostGoneError("the data failed in the middle of a frame") from error
         if sink.left:
+            complain("the data changed while it was written: the conversation ends in the middle of a frame")
             raise HostGoneError("the data changed while it was written")
 
     def _frame_of_iterator(self, stream: Stream) -> None:
@@ -594,7 +621,7 @@ def _closing(stream: Stream) -> Iterator[None]:
         try:
             stream.close()
         except _FAILURES as error:
-            traceback.print_exception(error, file=sys.stderr)
+            complain(error)
 
 
 def _too_large() -> ConnectorError:

@@ -69,8 +69,9 @@ def test_errors_say_what_a_host_can_do() -> None:
     assert details_of(KeyError("x")) == {"kind": "failed", "retryable": False}
     with pytest.raises(ValueError, match="known are authentication"):
         ConnectorError(kind="broken")
-    with pytest.raises(ValueError, match="retry_after"):
-        RetryableError(retry_after=-1)
+    for wrong in (-1, float("inf"), float("nan")):
+        with pytest.raises(ValueError, match="retry_after"):
+            RetryableError(retry_after=wrong)
 
 
 def test_message_of_any_exception() -> None:

@@ -138,6 +138,29 @@ class Mine(Base):
     assert 'raise ValueError("Database connection failed")' in process.complaints()
 
 
+def test_standard_error_that_nobody_reads_does_not_matter(tmp_path: Path) -> None:
+    script = tmp_path / "mine.py"
+    fails = "class Mine(Base):\n    def data(self, location):\n        self.log('a')\n        raise ValueError('b')"
+    script.write_text(HEAD + fails + SERVE)
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = subprocess.run(
+            [sys.executable, str(script)],
+            env=environment_of_its_own(),
+            input=request("data", {"location": {"location": "x"}}) + request("ping", None, 2),
+            stdout=subprocess.PIPE,
+            stderr=writing,
+            timeout=DEADLINE,
+            check=False,
+        )
+    finally:
+        os.close(writing)
+    first, second = done.stdout.splitlines()
+    assert b'"message":"b"' in first
+    assert second == b'{"jsonrpc":"2.0","id":2,"result":"pong"}'
+
+
 WAITS = """
 class Mine(Base):
     def data(self, location, **kwargs):

@@ -201,6 +201,9 @@ def test_discover(version: int) -> None:
         ([Location(7)], "Location.location is a text, not 7"),  # type: ignore[arg-type]
         ([Location("x" * 70000)], "more than 65536 bytes"),
         ([Location("é" * 40000)], "more than 65536 bytes"),
+        ([Location("a\0b")], "Location.location has a character that no host can hold"),
+        ([Location("\ud800")], "Location.location has a character that no host can hold"),
+        ([Location("a", version="\0")], 'location "a": version has a character'),
         ([Location("a", num_rows=-1)], 'location "a": num_rows'),
         ([Location("a", num_rows=True)], 'location "a": num_rows'),
         ([Location("a", must_copy=1)], 'location "a": must_copy is a bool, not 1'),  # type: ignore[arg-type]
@@ -274,14 +277,14 @@ def test_exception_becomes_an_error_with_its_message(method: str, version: int) 
 
 def test_messages_that_are_odd_or_endless(version: int) -> None:
     def fail() -> None:
-        raise ValueError("\ud800\n\U0001f600" * (1 << 20))
+        raise ValueError("\ud800\n\U0001f600\0" * (1 << 20))
 
     def rows() -> Iterator[dict[str, Any]]:
         yield ROWS[0]
         fail()
 
     error = Talk(Returns(fail), version).call("discover")["error"]
-    assert error["message"].startswith("\ud800\n\U0001f600")
+    assert error["message"].startswith("?\n\U0001f600\ufffd"), "what a host could not hold is replaced"
     with pytest.raises(RuntimeError, match="\U0001f600"):
         Talk(Returns(rows, DICTS), version).data()
 
