@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import io
 import json
 import mmap
@@ -39,8 +40,9 @@ class Ring:
 
     def __init__(self, slots: int = 4, slot_size: int = 1 << 16) -> None:
         self.slots, self.slot_size = slots, slot_size
-        self.fd = os.memfd_create("ring")
+        self.fd = os.memfd_create("ring", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         os.ftruncate(self.fd, slots * slot_size)
+        fcntl.fcntl(self.fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
         self.memory = mmap.mmap(self.fd, slots * slot_size)
 
     def offer(self) -> dict[str, int]:

@@ -462,6 +462,22 @@ def test_error_in_the_middle_is_an_ordinary_one_in_version_1() -> None:
         Talk(Returns(rows, DICTS)).data()
 
 
+def test_frame_of_an_iterator_that_outgrows_version_1(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The limit is lowered: 4 GiB through a temporary file are not for every day."""
+    monkeypatch.setattr("qanat_sdk.session.MAX_FRAME", 3 << 20)
+    made = 0
+
+    def rows() -> Iterator[dict[str, Any]]:
+        nonlocal made
+        for _ in range(100_000):
+            made += 1
+            yield {"name": "x" * 1000}
+
+    with pytest.raises(RuntimeError, match="more than 3145728 bytes, which is all that version 1"):
+        Talk(Returns(rows, DICTS)).data()
+    assert made < 6000, "it is ended as soon as it is too large"
+
+
 def test_generator_is_closed_whatever_happens(version: int) -> None:
     closed = []
 
