@@ -1,8 +1,8 @@
 /*
  * fuzz_wire_payload.c: the data of a hostile connector: frames, messages, slots of the ring, and the Arrow stream in them.
  *
- * The first byte is how large the pieces are; the second: its lowest bit the version less 1, the next whether there is a
- * ring. The ring holds the input itself. Whatever comes, memory stays in proportion to the bytes, what is refused is
+ * The first byte is how large the pieces are; the second: its lowest bit the version less 1, the next whether version 2 has
+ * a ring. The ring holds the input itself. Whatever comes, memory stays in proportion to the bytes, what is refused is
  * refused by type, every slot is given back, and the batches that are let through are counted.
  */
 #include "base/memory.h"
@@ -107,7 +107,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     }
     struct source source = { .bytes = data + 2, .size = size - 2, .piece = (size_t)data[0] + 1 };
-    struct qn_ring *ring = data[1] & 2 ? ring_of(data + 2, size - 2) : NULL;
+    struct qn_ring *ring = (data[1] & 3) == 3 ? ring_of(data + 2, size - 2) : NULL;
     struct qn_wire_input input;
     struct qn_payload payload;
     struct qn_ipc_stream stream;
