@@ -88,9 +88,16 @@ static void end_run(struct qn_execution *self)
 static void end_timed_out(struct qn_execution *self)
 {
     int64_t deadline = deadline_of(self);
-    double limit = (double)(self->check_only ? QN_CHECK_TIMEOUT_NANOS : self->processor->timeout) / 1e9;
-    qn__execution_outcome_format(self, QN_EXECUTION_TIMED_OUT,
-                                 "the statement was stopped: it ran for longer than %.6g s", limit);
+    if (self->check_only) {
+        qn__execution_outcome_format(self, QN_EXECUTION_TIMED_OUT,
+                                     "the statement was stopped before it ran: compiling it takes longer than %.6g s. "
+                                     "Make it shorter: give it large texts and tables as input",
+                                     (double)QN_CHECK_TIMEOUT_NANOS / 1e9);
+    } else {
+        qn__execution_outcome_format(self, QN_EXECUTION_TIMED_OUT,
+                                     "the statement was stopped: it ran for longer than %.6g s",
+                                     (double)self->processor->timeout / 1e9);
+    }
     self->end.peak_memory = qn_child_peak(&self->taken.child); /* a process that is dying does not tell */
     end_run_within(self, QN_CHILD_KILLED_MS);
     self->seconds_killed = (double)(self->ended_at - deadline) / 1e9;

@@ -1,5 +1,7 @@
 /* Executions of runs that do what they should, and of runs that break every rule of the channel. No interpreter is started:
  * fake_launcher.c. trace: P16 B7 */
+#include "processor/execution.h"
+
 #include "base/fault.h"
 
 #include "run_fixture.h"
@@ -593,6 +595,28 @@ static void check__keeps_what_it_finds_out(void **state)
     qn_processor_free(bad);
 }
 
+/* As the engine does it, but with less time. */
+static void check__at_its_deadline_says_what_to_do(void **state)
+{
+    (void)state;
+    struct qn_processor *processor = processor_of("# check hang", "", "");
+    struct qn_execution *check = NULL;
+    struct qn_error err = QN_ERROR_INIT;
+    assert_int_equal(qn__execution_new(processor, &check, &err), QN_OK);
+    check->check_only = true;
+    check->time_left = 50000000;
+    assert_int_equal(qn__execution_take_child(check, "", &err), QN_OK);
+    assert_int_equal(qn__execution_begin(check, NULL, &err), QN_OK);
+    assert_int_equal(qn__execution_tell(check, "", &err), QN_OK);
+    assert_int_equal(qn__execution_pump(check, &err), QN_OK);
+    struct qn_execution_result result = result_of(check);
+    assert_int_equal(result.status, QN_EXECUTION_TIMED_OUT);
+    expect_text(result.message, "compiling it takes longer than 30 s");
+    expect_text(result.message, "give it large texts and tables as input");
+    qn_execution_free(check);
+    qn_processor_free(processor);
+}
+
 /* The parser itself may be the victim. */
 static void check__that_crashes_is_a_problem_of_the_statement(void **state)
 {
@@ -684,6 +708,7 @@ int main(void)
         cmocka_unit_test(free__leaves_nothing),
         cmocka_unit_test(batch__outlives_its_execution),
         cmocka_unit_test(check__keeps_what_it_finds_out),
+        cmocka_unit_test(check__at_its_deadline_says_what_to_do),
         cmocka_unit_test(check__that_crashes_is_a_problem_of_the_statement),
         cmocka_unit_test(fork__leaves_the_runs_to_the_parent),
     };

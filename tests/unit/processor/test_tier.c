@@ -84,7 +84,8 @@ static void tier__is_never_reduced_without_a_word(void **state)
 {
     (void)state;
     play(0);
-    expect_refusal(QN_ERR_UNSUPPORTED, "the sandbox needs user namespaces, which this machine does not give (unshare: no)",
+    expect_refusal(QN_ERR_UNSUPPORTED,
+                   "the sandbox needs user namespaces, which this machine does not give (unshare: no)",
                    "ask the administrator");
     struct qn_sandbox_report found = report();
     assert_null(found.tier);
