@@ -1,0 +1,454 @@
+/*
+ * state.c: commits applied, and conflicts between them.
+ *
+ * Entries stand in a list in the order in which they came, found by an open-addressed table of indices. A removed entry
+ * leaves a hole (NULL) in the list and its slot in the table, until the table is built anew; a key is (kind, a, b): the pack
+ * and location of a block, or the object's kind and name. Each entry is one allocation with its texts behind it. Keys come
+ * from outside, so the hash is keyed at random. Threads: one at a time per state.
+ */
+#include "bundle/state.h"
+
+#include "base/memory.h"
+#include "base/text.h"
+
+#include <stdio.h>
+#include <sys/random.h>
+
+#define FIRST_SLOTS   ((size_t)64)
+#define KIND_BLOCK    255
+#define NAMED         3 /* conflicts that a message names */
+#define CONFLICT_TEXT 600
+
+struct qn_bundle_state {
+    struct qn_state_entry **entries;
+    size_t n_entries; /* with holes */
+    size_t n_live;
+    size_t capacity;
+    size_t *slots;  /* index + 1; 0: empty */
+    size_t n_slots; /* a power of two, more than twice n_entries */
+    uint64_t key[2];
+};
+
+struct entry_key {
+    int kind; /* an object's, or KIND_BLOCK */
+    const char *a;
+    const char *b; /* "" for an object */
+};
+
+static struct entry_key key_of(const struct qn_change *change)
+{
+    if (change->kind >= QN_CHANGE_SET) {
+        return (struct entry_key){ .kind = (int)change->object, .a = change->name, .b = "" };
+    }
+    return (struct entry_key){ .kind = KIND_BLOCK, .a = change->pack, .b = change->location };
+}
+
+/* ---- finding ---------------------------------------------------------------------------------------------------- */
+
+static inline uint64_t rotate(uint64_t value, int bits)
+{
+    return value << bits | value >> (64 - bits);
+}
+
+static void sip_round(uint64_t v[4])
+{
+    v[0] += v[1];
+    v[1] = rotate(v[1], 13) ^ v[0];
+    v[0] = rotate(v[0], 32);
+    v[2] += v[3];
+    v[3] = rotate(v[3], 16) ^ v[2];
+    v[0] += v[3];
+    v[3] = rotate(v[3], 21) ^ v[0];
+    v[2] += v[1];
+    v[1] = rotate(v[1], 17) ^ v[2];
+    v[2] = rotate(v[2], 32);
+}
+
+static void sip_word(uint64_t v[4], uint64_t word)
+{
+    v[3] ^= word;
+    sip_round(v);
+    v[0] ^= word;
+}
+
+static void sip_text(uint64_t v[4], const char *text)
+{
+    size_t size = strlen(text);
+    sip_word(v, size);
+    while (size > 0) {
+        uint64_t word = 0;
+        size_t part = size < sizeof word ? size : sizeof word;
+        memcpy(&word, text, part);
+        sip_word(v, word);
+        text += part;
+        size -= part;
+    }
+}
+
+/* SipHash-1-3 of the key's parts, each with its length before it. */
+static size_t hash_key(const struct qn_bundle_state *state, const struct entry_key *key)
+{
+    uint64_t v[4] = { state->key[0] ^ UINT64_C(0x736f6d6570736575), state->key[1] ^ UINT64_C(0x646f72616e646f6d),
+                      state->key[0] ^ UINT64_C(0x6c7967656e657261), state->key[1] ^ UINT64_C(0x7465646279746573) };
+    sip_word(v, (uint64_t)key->kind);
+    sip_text(v, key->a);
+    sip_text(v, key->b);
+    v[2] ^= 0xff;
+    for (int i = 0; i < 3; i++) {
+        sip_round(v);
+    }
+    return (size_t)(v[0] ^ v[1] ^ v[2] ^ v[3]);
+}
+
+static bool keys_equal(const struct entry_key *a, const struct entry_key *b)
+{
+    return a->kind == b->kind && qn_text_equal(a->a, b->a) && qn_text_equal(a->b, b->b);
+}
+
+/* The index of an entry; n_entries where it is not there. */
+static size_t find(const struct qn_bundle_state *state, const struct entry_key *key)
+{
+    if (state->n_slots == 0) {
+        return state->n_entries;
+    }
+    size_t mask = state->n_slots - 1;
+    for (size_t slot = hash_key(state, key) & mask; state->slots[slot] != 0; slot = (slot + 1) & mask) {
+        const struct qn_state_entry *entry = state->entries[state->slots[slot] - 1];
+        if (entry != NULL) {
+            struct entry_key found = key_of(&entry->change);
+            if (keys_equal(&found, key)) {
+                return state->slots[slot] - 1;
+            }
+        }
+    }
+    return state->n_entries;
+}
+
+static void insert_slot(struct qn_bundle_state *state, size_t index)
+{
+    struct entry_key key = key_of(&state->entries[index]->change);
+    size_t mask = state->n_slots - 1;
+    size_t slot = hash_key(state, &key) & mask;
+    while (state->slots[slot] != 0) {
+        slot = (slot + 1) & mask;
+    }
+    state->slots[slot] = index + 1;
+}
+
+/* Room for one more: the list without its holes, and a table that is at most half full. */
+static enum qn_status make_room(struct qn_bundle_state *state, struct qn_error *err)
+{
+    if (state->n_entries < state->capacity) {
+        return QN_OK;
+    }
+    size_t n_slots = FIRST_SLOTS;
+    while (n_slots < 4 * (state->n_live + 1)) {
+        n_slots *= 2;
+    }
+    struct qn_state_entry **entries = qn_realloc_array(NULL, n_slots / 2, sizeof *entries);
+    size_t *slots = qn_calloc(n_slots, sizeof *slots);
+    if (entries == NULL || slots == NULL) {
+        qn_free(entries);
+        qn_free(slots);
+        return qn__no_memory(err);
+    }
+    size_t live = 0;
+    for (size_t i = 0; i < state->n_entries; i++) {
+        if (state->entries[i] != NULL) {
+            entries[live++] = state->entries[i];
+        }
+    }
+    qn_free(state->entries);
+    qn_free(state->slots);
+    state->entries = entries;
+    state->slots = slots;
+    state->n_entries = live;
+    state->capacity = n_slots / 2;
+    state->n_slots = n_slots;
+    for (size_t i = 0; i < live; i++) {
+        insert_slot(state, i);
+    }
+    return QN_OK;
+}
+
+/* ---- entries ---------------------------------------------------------------------------------------------------- */
+
+/* Copy a text behind the entry, or only count what it takes. */
+static const char *keep_text(char **room, size_t *size, const char *text)
+{
+    if (text == NULL) {
+        return NULL;
+    }
+    size_t length = strlen(text) + 1;
+    *size += length;
+    if (*room == NULL) {
+        return NULL;
+    }
+    char *kept = *room;
+    memcpy(kept, text, length);
+    *room += length;
+    return kept;
+}
+
+static void keep_texts(struct qn_state_entry *to, const struct qn_state_entry *from, char *room, size_t *size)
+{
+    const struct qn_change *change = &from->change;
+    to->change.pack = keep_text(&room, size, change->pack);
+    to->change.location = keep_text(&room, size, change->location);
+    to->change.version = keep_text(&room, size, change->version);
+    to->change.source = keep_text(&room, size, change->source);
+    to->change.format = keep_text(&room, size, change->format);
+    to->change.sha256 = keep_text(&room, size, change->sha256);
+    to->change.url = keep_text(&room, size, change->url);
+    to->change.name = keep_text(&room, size, change->name);
+    to->change.value = keep_text(&room, size, change->value);
+    to->schema = keep_text(&room, size, from->schema);
+}
+
+static enum qn_status new_entry(const struct qn_commit *commit, const struct qn_change *change,
+                                struct qn_state_entry **out, struct qn_error *err)
+{
+    struct qn_state_entry from = { .change = *change, .version = commit->version };
+    if (change->kind == QN_CHANGE_REPLACE) {
+        from.change.kind = QN_CHANGE_ADD;
+    }
+    if (change->kind < QN_CHANGE_SET) {
+        from.schema = change->schema >= 0 ? commit->schemas[change->schema] : NULL;
+        from.change.schema = -1;
+    }
+    struct qn_state_entry measured;
+    size_t size = 0;
+    keep_texts(&measured, &from, NULL, &size);
+    struct qn_state_entry *entry = qn_malloc(sizeof *entry + size);
+    if (entry == NULL) {
+        return qn__no_memory(err);
+    }
+    *entry = from;
+    size = 0;
+    keep_texts(entry, &from, (char *)(entry + 1), &size);
+    *out = entry;
+    return QN_OK;
+}
+
+static void describe(const struct qn_change *change, char *out, size_t size)
+{
+    static const char *const objects[QN_OBJECT_KINDS] = { "configuration", "connector", "source" };
+    char a[64];
+    char b[104];
+    if (change->kind >= QN_CHANGE_SET) {
+        QN_ERROR_COPY(b, change->name, QN_COMMIT_MAX_NAME);
+        (void)snprintf(out, size, "%s \"%s\"", objects[change->object], b);
+    } else {
+        QN_ERROR_COPY(a, change->pack, QN_COMMIT_MAX_NAME);
+        QN_ERROR_COPY(b, change->location, QN_COMMIT_MAX_TEXT);
+        (void)snprintf(out, size, "(\"%s\", \"%s\")", a, b);
+    }
+}
+
+static enum qn_status does_not_fit(const struct qn_commit *commit, const struct qn_change *change, const char *what,
+                                   struct qn_error *err)
+{
+    static const char *const verbs[QN_CHANGE_KINDS] = { "adds", "replaces", "removes", "sets", "unsets" };
+    char object[256];
+    describe(change, object, sizeof object);
+    return qn_error_set(err, QN_ERR_DATA, "commit %lld %s %s, which is %s", (long long)commit->version,
+                        verbs[change->kind], object, what);
+}
+
+static enum qn_status apply_change(struct qn_bundle_state *state, const struct qn_commit *commit,
+                                   const struct qn_change *change, struct qn_error *err)
+{
+    struct entry_key key = key_of(change);
+    QN_TRY(make_room(state, err));
+    size_t index = find(state, &key);
+    bool there = index < state->n_entries;
+    if (there && change->kind == QN_CHANGE_ADD) {
+        return does_not_fit(commit, change, "there already", err);
+    }
+    if (!there && change->kind != QN_CHANGE_ADD && change->kind != QN_CHANGE_SET) {
+        return does_not_fit(commit, change, "not there", err);
+    }
+    struct qn_state_entry *entry = NULL;
+    bool gone = change->kind == QN_CHANGE_REMOVE || change->kind == QN_CHANGE_UNSET;
+    if (!gone) {
+        QN_TRY(new_entry(commit, change, &entry, err));
+    }
+    if (there) {
+        qn_free(state->entries[index]);
+        state->entries[index] = entry; /* in its place; NULL: a hole */
+        state->n_live -= gone ? 1 : 0;
+        return QN_OK;
+    }
+    state->entries[state->n_entries] = entry;
+    insert_slot(state, state->n_entries++);
+    state->n_live++;
+    return QN_OK;
+}
+
+enum qn_status qn_bundle_state_apply(struct qn_bundle_state *state, const struct qn_commit *commit,
+                                     struct qn_error *err)
+{
+    for (size_t i = 0; i < commit->n_changes; i++) {
+        QN_TRY(apply_change(state, commit, &commit->changes[i], err));
+    }
+    return QN_OK;
+}
+
+/* ---- states ----------------------------------------------------------------------------------------------------- */
+
+enum qn_status qn_bundle_state_new(struct qn_bundle_state **out, struct qn_error *err)
+{
+    struct qn_bundle_state *state = qn_calloc(1, sizeof *state);
+    if (state == NULL) {
+        return qn__no_memory(err);
+    }
+    if (getrandom(state->key, sizeof state->key, 0) != (ssize_t)sizeof state->key) {
+        qn_free(state);
+        return qn_error_set(err, QN_ERR_IO, "asking for random bytes: %m");
+    }
+    *out = state;
+    return QN_OK;
+}
+
+void qn_bundle_state_free(struct qn_bundle_state *state)
+{
+    if (state == NULL) {
+        return;
+    }
+    for (size_t i = 0; i < state->n_entries; i++) {
+        qn_free(state->entries[i]);
+    }
+    qn_free(state->entries);
+    qn_free(state->slots);
+    qn_free(state);
+}
+
+enum qn_status qn_bundle_state_at(const struct qn_commit_log *log, int64_t version, struct qn_bundle_state **out,
+                                  struct qn_error *err)
+{
+    struct qn_bundle_state *state = NULL;
+    QN_TRY(qn_bundle_state_new(&state, err));
+    enum qn_status status = QN_OK;
+    for (int64_t i = 0; i <= version && status == QN_OK; i++) {
+        struct qn_commit commit;
+        status = qn_commit_log_read(log, i, &commit, err);
+        if (status == QN_OK) {
+            status = qn_bundle_state_apply(state, &commit, err);
+            qn_commit_dispose(&commit);
+        }
+    }
+    if (status != QN_OK) {
+        qn_bundle_state_free(state);
+        return status;
+    }
+    *out = state;
+    return QN_OK;
+}
+
+static const struct qn_state_entry *look_up(const struct qn_bundle_state *state, const struct entry_key *key)
+{
+    size_t index = find(state, key);
+    return index < state->n_entries ? state->entries[index] : NULL;
+}
+
+const struct qn_state_entry *qn_bundle_state_block(const struct qn_bundle_state *state, const char *pack,
+                                                   const char *location)
+{
+    const struct entry_key key = { .kind = KIND_BLOCK, .a = pack, .b = location };
+    return look_up(state, &key);
+}
+
+const struct qn_state_entry *qn_bundle_state_object(const struct qn_bundle_state *state, enum qn_object_kind kind,
+                                                    const char *name)
+{
+    const struct entry_key key = { .kind = (int)kind, .a = name, .b = "" };
+    return look_up(state, &key);
+}
+
+const struct qn_state_entry *qn_bundle_state_next(const struct qn_bundle_state *state, size_t *place)
+{
+    while (*place < state->n_entries) {
+        const struct qn_state_entry *entry = state->entries[(*place)++];
+        if (entry != NULL) {
+            return entry;
+        }
+    }
+    return NULL;
+}
+
+/* ---- conflicts -------------------------------------------------------------------------------------------------- */
+
+/* A state whose entries are what a commit touches, whatever it does there. */
+static enum qn_status touched_by(const struct qn_commit *commit, struct qn_bundle_state **out, struct qn_error *err)
+{
+    struct qn_bundle_state *touched = NULL;
+    QN_TRY(qn_bundle_state_new(&touched, err));
+    enum qn_status status = QN_OK;
+    for (size_t i = 0; i < commit->n_changes && status == QN_OK; i++) {
+        struct qn_change change = commit->changes[i];
+        struct entry_key key = key_of(&change);
+        if (look_up(touched, &key) == NULL) {
+            change.kind = change.kind >= QN_CHANGE_SET ? QN_CHANGE_SET : QN_CHANGE_ADD;
+            change.schema = -1;
+            status = apply_change(touched, commit, &change, err);
+        }
+    }
+    if (status != QN_OK) {
+        qn_bundle_state_free(touched);
+        return status;
+    }
+    *out = touched;
+    return QN_OK;
+}
+
+static enum qn_status check_against(const struct qn_bundle_state *touched, const struct qn_commit *other,
+                                    struct qn_error *err)
+{
+    char named[CONFLICT_TEXT] = "";
+    size_t used = 0;
+    size_t count = 0;
+    for (size_t i = 0; i < other->n_changes; i++) {
+        struct entry_key key = key_of(&other->changes[i]);
+        if (look_up(touched, &key) == NULL) {
+            continue;
+        }
+        if (count++ < NAMED) {
+            char object[256];
+            describe(&other->changes[i], object, sizeof object);
+            int more = snprintf(named + used, sizeof named - used, "%s%s", count > 1 ? ", " : "", object);
+            used = more > 0 && (size_t)more < sizeof named - used ? used + (size_t)more : sizeof named - 1;
+        }
+    }
+    if (count == 0) {
+        return QN_OK;
+    }
+    char rest[48] = "";
+    if (count > NAMED) {
+        (void)snprintf(rest, sizeof rest, " and %zu more", count - NAMED);
+    }
+    enum qn_status status =
+        qn_error_set(err, QN_ERR_BUSY, "conflict with commit %lld of another writer: both change %s%s",
+                     (long long)other->version, named, rest);
+    if (err != NULL) {
+        err->retryable = true;
+    }
+    return status;
+}
+
+enum qn_status qn_commit_rebase(const struct qn_commit_log *log, const struct qn_commit *pending, int64_t since,
+                                struct qn_error *err)
+{
+    struct qn_bundle_state *touched = NULL;
+    QN_TRY(touched_by(pending, &touched, err));
+    enum qn_status status = QN_OK;
+    for (int64_t version = since + 1; version <= qn_commit_log_head(log) && status == QN_OK; version++) {
+        struct qn_commit other;
+        status = qn_commit_log_read(log, version, &other, err);
+        if (status == QN_OK) {
+            status = check_against(touched, &other, err);
+            qn_commit_dispose(&other);
+        }
+    }
+    qn_bundle_state_free(touched);
+    return status;
+}
