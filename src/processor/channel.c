@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -92,6 +93,13 @@ static int first_fd(struct msghdr *message)
     return first;
 }
 
+/* An end that closes before it has read everything leaves a reset behind, which is told once and before the messages that it
+ * sent. They are what counts. */
+static bool is_passing(int error)
+{
+    return error == EINTR || error == ECONNRESET;
+}
+
 ssize_t qn_channel_receive_fd(int socket, void *bytes, size_t size, int *fd_out)
 {
     union fd_room room;
@@ -102,7 +110,7 @@ ssize_t qn_channel_receive_fd(int socket, void *bytes, size_t size, int *fd_out)
     ssize_t received;
     do {
         received = recvmsg(socket, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-    } while (received < 0 && errno == EINTR);
+    } while (received < 0 && is_passing(errno));
     *fd_out = received >= 0 ? first_fd(&message) : -1;
     return received;
 }
@@ -112,6 +120,6 @@ ssize_t qn_channel_receive(int socket, void *bytes, size_t size)
     ssize_t received;
     do {
         received = recv(socket, bytes, size, MSG_DONTWAIT);
-    } while (received < 0 && errno == EINTR);
+    } while (received < 0 && is_passing(errno));
     return received;
 }

@@ -2,6 +2,7 @@
 #include "processor/frames.h"
 
 #include "base/memory.h"
+#include "processor/channel.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -9,6 +10,8 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -173,12 +176,34 @@ static void frames__do_not_believe_the_size_that_is_announced(void **state)
     qn_frames_dispose(&frames);
 }
 
+/* An end that closes without having read what it got resets the other: what it said before is not lost. */
+static void channel__hears_the_last_words_of_one_that_has_not_listened(void **state)
+{
+    (void)state;
+    for (int with_fd = 0; with_fd < 2; with_fd++) {
+        int ends[2];
+        char said[8] = "";
+        int fd = -1;
+        assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends), 0);
+        assert_int_equal(send(ends[0], "x", 1, MSG_NOSIGNAL), 1);
+        assert_int_equal(send(ends[1], "words", 5, MSG_NOSIGNAL), 5);
+        (void)close(ends[1]);
+        ssize_t got = with_fd ? qn_channel_receive_fd(ends[0], said, sizeof said, &fd)
+                              : qn_channel_receive(ends[0], said, sizeof said);
+        assert_int_equal(got, 5);
+        assert_memory_equal(said, "words", 5);
+        assert_int_equal(qn_channel_receive(ends[0], said, sizeof said), 0);
+        (void)close(ends[0]);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(frames__come_out_whatever_the_pieces),
         cmocka_unit_test(frames__have_sizes_of_their_kind),
         cmocka_unit_test(frames__do_not_believe_the_size_that_is_announced),
+        cmocka_unit_test(channel__hears_the_last_words_of_one_that_has_not_listened),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
