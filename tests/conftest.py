@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "scripts"))
+
+# Whoever runs the tests in the background of a shell has SIGINT ignored, and so would every program that they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 from postgres_server import PostgresServer  # noqa: E402  (found through the path set above)
 
