@@ -375,7 +375,13 @@ BAD_TEXTS: list[tuple[bytes | str, int, int, str]] = [
     ("return ['\ud800']", 1, 10, "the statement has U+D800, half of a character"),
     ("x = (\nreturn []", 1, 5, "'(' was never closed"),
     ("x = 'a\nreturn []", 1, 5, "unterminated string literal (detected at line 1)"),
-    ("  return []", 1, 3, "unexpected indent"),
+    (
+        "  return []",
+        1,
+        3,
+        "unexpected indent: the first line of a statement begins at the left margin; "
+        "textwrap.dedent(text) moves a text there",
+    ),
     ("print 'x'\nreturn []", 1, 1, "missing parentheses in call to 'print'. Did you mean print(...)?"),
     ("global INPUT_DATA\nreturn []", 1, 1, "name 'INPUT_DATA' is parameter and global"),
 ]
