@@ -557,15 +557,9 @@ def failure_chain(failure: BaseException) -> Iterator[tuple[BaseException, str]]
         seen.add(id(current))
         yield current, relation
         if current.__cause__ is not None:
-            current, relation = (
-                current.__cause__,
-                "\nThe above exception was the direct cause of the following exception:\n",
-            )
+            current, relation = current.__cause__, CAUSED
         elif current.__context__ is not None and not current.__suppress_context__:
-            current, relation = (
-                current.__context__,
-                "\nDuring handling of the above exception, another exception occurred:\n",
-            )
+            current, relation = current.__context__, HANDLED
         else:
             current = None
 
