@@ -34,10 +34,11 @@ LIBRARIES: dict[str, set[str]] = {
     "postgres_ext": {"db/postgres"},
     "openssl/": {"db/postgres", "bundle"},
     "sqlite3": {"db/sqlite"},
-    "jansson": {"wire", "task", "db", "processor", "bundle"},
+    "jansson": {"wire", "task", "db", "processor", "bundle", "connector"},
     "nanoarrow": {"arrow"},
     "Python.h": {"python/ext"},
     "seccomp.h": {"sandbox"},
+    "curl/": {"connector"},
 }
 
 # The extension of the sandbox's worker: the one part outside of src/ that is built of these folders' sources.

@@ -43,16 +43,19 @@ enum qn_status {
     QN_ERR_IO = 12,          /* a file or pipe failed; errno's text is in the message */
     QN_ERR_UNSUPPORTED = 13, /* a right request that this database, driver or build cannot serve */
     QN_ERR_PROTOCOL = 14,    /* the other side broke its protocol: the connection is closed */
-    QN_ERR_INTERNAL = 15     /* a mistake of ours */
+    QN_ERR_INTERNAL = 15,    /* a mistake of ours */
+    QN_ERR_CONFLICT = 16,    /* another writer changed the same thing since it was read: look again, then decide */
+    QN_ERR_CONNECTOR = 17    /* a connector failed: by its own word, or its process or its protocol broke */
 };
 
 /* What went wrong. Unknown texts are "", unknown numbers are -1 (0 for position, which counts from 1). */
 struct qn_error {
     enum qn_status status;
-    int32_t position; /* 1-based character position in the SQL text that the caller gave; 0: unknown */
-    int64_t row;      /* 0-based row of the data of this call; -1: unknown */
-    bool retryable;   /* the same call may succeed later without a change (deadlock, serialisation, lost link) */
-    char sqlstate[6]; /* five characters, or "" */
+    int32_t position;       /* 1-based character position in the SQL text that the caller gave; 0: unknown */
+    int64_t row;            /* 0-based row of the data of this call; -1: unknown */
+    bool retryable;         /* the same call may succeed later without a change (deadlock, serialisation, lost link) */
+    int64_t retry_after_ms; /* of a retryable one: not before so many milliseconds; 0: unknown */
+    char sqlstate[6];       /* five characters, or "" */
     char message[1024];
     char detail[512];
     char hint[512];
@@ -74,6 +77,7 @@ static inline void qn_error_clear(struct qn_error *err)
     err->position = 0;
     err->row = -1;
     err->retryable = false;
+    err->retry_after_ms = 0;
     err->sqlstate[0] = err->message[0] = err->detail[0] = err->hint[0] = '\0';
     err->constraint_name[0] = err->schema_name[0] = err->table_name[0] = err->column_name[0] = '\0';
 }

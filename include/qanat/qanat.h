@@ -7,6 +7,8 @@
 #ifndef QANAT_QANAT_H
 #define QANAT_QANAT_H
 
+#include <qanat/bundle.h>
+#include <qanat/connector.h>
 #include <qanat/database.h>
 #include <qanat/error.h>
 #include <qanat/processor.h>

@@ -25,6 +25,8 @@ static const char *const class_names[NATIVE_STATUSES] = {
     [QN_ERR_UNSUPPORTED] = "NotSupportedError",
     [QN_ERR_PROTOCOL] = "DatabaseConnectionError",
     [QN_ERR_INTERNAL] = "InternalError",
+    [QN_ERR_CONFLICT] = "ConflictError",
+    [QN_ERR_CONNECTOR] = "ConnectorError",
 };
 
 int native_errors_init(struct native_state *state)
@@ -85,6 +87,14 @@ static int put_fields(PyObject *fields, const struct qn_error *err, PyObject *sq
     }
     if (err->retryable && PyDict_SetItemString(fields, "retryable", Py_True) < 0) {
         return -1;
+    }
+    if (err->retry_after_ms > 0) {
+        PyObject *seconds = PyFloat_FromDouble((double)err->retry_after_ms / 1000.0);
+        int result = seconds == NULL ? -1 : PyDict_SetItemString(fields, "retry_after", seconds);
+        Py_XDECREF(seconds);
+        if (result < 0) {
+            return -1;
+        }
     }
     return sql == NULL ? 0 : PyDict_SetItemString(fields, "sql", sql);
 }

@@ -9,6 +9,8 @@
       NotSupportedError          a right request that this database or build cannot serve
       FileError                  (also an OSError) a file or a pipe failed
       OutOfMemoryError           (also a MemoryError) an allocation failed or a named limit was reached
+      ConnectorError             a connector failed: by its own word, or its process or its protocol broke
+      ConflictError              another writer changed the same thing since it was read
       InternalError              a mistake of qanat's
       StatementError             (also a SyntaxError) a Python statement breaks a rule of the language
       QueryExecutionError        the database refused a statement
@@ -29,8 +31,10 @@ from typing import Any
 __all__ = [
     "ArgumentError",
     "ConfigurationError",
+    "ConflictError",
     "ConnectionBusyError",
     "ConnectionClosedError",
+    "ConnectorError",
     "ConstraintViolationError",
     "DataError",
     "DatabaseConnectionError",
@@ -53,6 +57,8 @@ class QanatError(Exception):
     """Five characters of the SQL standard's table, where the database or its driver gives them."""
     retryable: bool
     """Whether the same call may succeed later without a change: a deadlock, a lost link, a locked file."""
+    retry_after: float | None
+    """Seconds that a retry should wait at least, where the other side said so."""
     constraint: str | None
     schema: str | None
     table: str | None
@@ -73,6 +79,7 @@ class QanatError(Exception):
         *,
         sqlstate: str | None = None,
         retryable: bool = False,
+        retry_after: float | None = None,
         constraint: str | None = None,
         schema: str | None = None,
         table: str | None = None,
@@ -86,6 +93,7 @@ class QanatError(Exception):
         super().__init__(message)
         self.sqlstate = sqlstate
         self.retryable = retryable
+        self.retry_after = retry_after
         self.constraint = constraint
         self.schema = schema
         self.table = table
@@ -138,6 +146,17 @@ class FileError(QanatError, OSError):
 
 class OutOfMemoryError(QanatError, MemoryError):
     """An allocation failed, or a named limit was reached."""
+
+
+class ConnectorError(QanatError):
+    """A connector failed: by its own word, or because its process or its protocol broke.
+
+    The message names connector and location; `detail` has the last lines of its standard error.
+    """
+
+
+class ConflictError(QanatError):
+    """Another writer changed the same thing since it was read: look again, then decide. Nothing was written."""
 
 
 class InternalError(QanatError):

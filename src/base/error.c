@@ -133,6 +133,8 @@ const char *qn_status_name(enum qn_status status)
         QN_CASE(QN_ERR_UNSUPPORTED);
         QN_CASE(QN_ERR_PROTOCOL);
         QN_CASE(QN_ERR_INTERNAL);
+        QN_CASE(QN_ERR_CONFLICT);
+        QN_CASE(QN_ERR_CONNECTOR);
 #undef QN_CASE
     }
     return "QN_ERR_UNKNOWN";
