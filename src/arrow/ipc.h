@@ -35,6 +35,13 @@ enum qn_status qn_ipc_encode_batch(struct qn_ipc_encoder *encoder, const struct 
                                    struct qn_buffer *out, struct qn_error *err) QN_MUST_CHECK;
 void qn_ipc_encode_end(struct qn_buffer *out);
 
+/* A batch in several messages: bind it (borrowed until the last of them), then append messages of n of its rows each, from
+ * row `first` on. */
+enum qn_status qn_ipc_encode_bind(struct qn_ipc_encoder *encoder, const struct ArrowArray *batch,
+                                  struct qn_error *err) QN_MUST_CHECK;
+enum qn_status qn_ipc_encode_rows(struct qn_ipc_encoder *encoder, int64_t first, int64_t n, struct qn_buffer *out,
+                                  struct qn_error *err) QN_MUST_CHECK;
+
 /* ---- in ---- */
 
 struct qn_ipc_decoder;
@@ -69,5 +76,56 @@ enum qn_status qn_ipc_decode_batch(struct qn_ipc_decoder *decoder, const void *b
 
 /* The schema; borrowed; NULL while there is none. */
 const struct ArrowSchema *qn_ipc_decoder_schema(const struct qn_ipc_decoder *decoder);
+
+/* ---- files ---- */
+
+/* The file format: the magic and two zeros, messages as in a stream with the end-of-stream marker, a footer that tells where
+ * each message is, its size (4 bytes) and the magic again. */
+#define QN_IPC_MAGIC      "ARROW1"
+#define QN_IPC_MAGIC_SIZE 6
+#define QN_IPC_FILE_HEAD  8  /* bytes before the first message */
+#define QN_IPC_FILE_TAIL  10 /* bytes behind the footer */
+
+/* Where a message is in a file. */
+struct qn_ipc_block {
+    int64_t offset;
+    int64_t metadata; /* bytes of prefix and metadata */
+    int64_t body;
+};
+
+/* Append what a file begins with, the schema included, so that what comes next lies at a multiple of 64. */
+enum qn_status qn_ipc_encode_file_head(struct qn_ipc_encoder *encoder, struct qn_buffer *out,
+                                       struct qn_error *err) QN_MUST_CHECK;
+/* Append what it ends with: the end-of-stream marker, and the footer with the batches' blocks. `out` lies at a multiple of
+ * 8 in the file. */
+enum qn_status qn_ipc_encode_file_tail(struct qn_ipc_encoder *encoder, const struct qn_ipc_block *batches,
+                                       size_t n_batches, struct qn_buffer *out, struct qn_error *err) QN_MUST_CHECK;
+
+struct qn_ipc_footer {
+    struct qn_ipc_block *dictionaries, *batches; /* the caller's, to be freed with qn_ipc_footer_dispose */
+    size_t n_dictionaries, n_batches;
+};
+void qn_ipc_footer_dispose(struct qn_ipc_footer *footer);
+
+/* The size of the footer, from the last QN_IPC_FILE_TAIL bytes of a file; 0 where they are not such a tail. */
+uint32_t qn_ipc_footer_size(const void *tail);
+
+/* Decode a footer (its bytes alone): the schema goes to the decoder. QN_ERR_PROTOCOL also where a block lies outside of the
+ * messages, which end at `end`, or where all blocks together are larger than these. */
+enum qn_status qn_ipc_decode_footer(struct qn_ipc_decoder *decoder, const void *bytes, size_t size, int64_t end,
+                                    struct qn_ipc_footer *out, struct qn_error *err) QN_MUST_CHECK;
+
+/* What a message is, from its beginning. */
+enum qn_ipc_kind { QN_IPC_END, QN_IPC_SCHEMA = 1, QN_IPC_DICTIONARY = 2, QN_IPC_BATCH = 3, QN_IPC_OTHER = 4 };
+
+struct qn_ipc_head {
+    enum qn_ipc_kind kind;
+    uint64_t needed;   /* bytes that must be there to tell the rest; no more than were given: the rest is told */
+    uint64_t metadata; /* bytes of prefix and metadata */
+    uint64_t size;     /* of all of it */
+    int64_t rows;      /* of a batch */
+};
+enum qn_status qn_ipc_peek(const struct qn_ipc_decoder *decoder, const void *bytes, size_t size,
+                           struct qn_ipc_head *out, struct qn_error *err) QN_MUST_CHECK;
 
 #endif

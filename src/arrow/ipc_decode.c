@@ -58,8 +58,7 @@ const struct ArrowSchema *qn_ipc_decoder_schema(const struct qn_ipc_decoder *dec
     return decoder->has_schema ? &decoder->schema : NULL;
 }
 
-/* Take a schema as it is written over; on failure it is released. */
-static enum qn_status take_schema(struct qn_ipc_decoder *decoder, struct ArrowSchema *wire, struct qn_error *err)
+enum qn_status qn__ipc_decoder_take(struct qn_ipc_decoder *decoder, struct ArrowSchema *wire, struct qn_error *err)
 {
     enum qn_status status = qn__ipc_fields_init(&decoder->fields, wire, err);
     if (status != QN_OK) {
@@ -79,7 +78,7 @@ enum qn_status qn_ipc_decoder_set_schema(struct qn_ipc_decoder *decoder, const s
     }
     struct ArrowSchema wire;
     QN_TRY(qn__ipc_wire_schema(schema, &wire, err));
-    return take_schema(decoder, &wire, err);
+    return qn__ipc_decoder_take(decoder, &wire, err);
 }
 
 /* ---- messages ---- */
@@ -110,44 +109,71 @@ static enum qn_status open_metadata(struct message *message, const uint8_t *byte
                                                                       : malformed("the length of its body", err);
 }
 
-enum qn_status qn_ipc_message_size(const struct qn_ipc_decoder *decoder, const void *bytes, size_t size,
-                                   uint64_t *size_out, bool *end_out, struct qn_error *err)
+static enum qn_status too_large(const struct qn_ipc_decoder *decoder, struct qn_error *err)
+{
+    return qn_error_set(err, QN_ERR_PROTOCOL, "Arrow IPC: a message is larger than the limit of %llu bytes",
+                        (unsigned long long)decoder->limit);
+}
+
+/* What the metadata tells. */
+static enum qn_status peek_metadata(const struct qn_ipc_decoder *decoder, const uint8_t *bytes,
+                                    struct qn_ipc_head *head, struct qn_error *err)
+{
+    struct message message = { 0 };
+    QN_TRY(open_metadata(&message, bytes + QN__IPC_PREFIX, (size_t)head->metadata - QN__IPC_PREFIX, err));
+    if ((uint64_t)message.body_length > decoder->limit - head->metadata) {
+        return too_large(decoder, err);
+    }
+    bool known = message.header_type >= QN__HEADER_SCHEMA && message.header_type <= QN__HEADER_BATCH;
+    head->kind = known ? (enum qn_ipc_kind)message.header_type : QN_IPC_OTHER;
+    head->size = head->metadata + (uint64_t)message.body_length;
+    if (head->kind == QN_IPC_BATCH) {
+        head->rows = qn__flat_int(&message.flat, &message.header, QN__BATCH_LENGTH, 8, 0);
+        if (message.flat.bad || head->rows < 0 || head->rows > QN__IPC_MAX_ROWS) {
+            return malformed("the number of its rows", err);
+        }
+    }
+    return QN_OK;
+}
+
+enum qn_status qn_ipc_peek(const struct qn_ipc_decoder *decoder, const void *bytes, size_t size,
+                           struct qn_ipc_head *out, struct qn_error *err)
 {
     uint32_t prefix[2] = { 0 };
-    *size_out = 0;
-    *end_out = false;
+    struct qn_ipc_head head = { .needed = QN__IPC_PREFIX };
     if (size > 0) {
         memcpy(prefix, bytes, size < sizeof prefix ? size : sizeof prefix);
     }
     if (size >= 4 && prefix[0] != UINT32_MAX) {
         return malformed("it does not begin with 0xFFFFFFFF", err);
     }
-    if (size < sizeof prefix) {
-        return QN_OK;
+    if (size >= sizeof prefix && prefix[1] == 0) {
+        head = (struct qn_ipc_head){ .kind = QN_IPC_END, .metadata = QN__IPC_PREFIX, .size = QN__IPC_PREFIX };
+    } else if (size >= sizeof prefix) {
+        if (prefix[1] > INT32_MAX || prefix[1] % 8 != 0) {
+            return malformed("the size of its metadata", err);
+        }
+        head.needed = head.metadata = QN__IPC_PREFIX + (uint64_t)prefix[1];
+        if (head.metadata > decoder->limit) {
+            return too_large(decoder, err);
+        }
+        if (size >= head.metadata) {
+            QN_TRY(peek_metadata(decoder, bytes, &head, err));
+        }
     }
-    uint64_t begin_of_body = QN__IPC_PREFIX + (uint64_t)prefix[1];
-    if (prefix[1] == 0) {
-        *size_out = QN__IPC_PREFIX;
-        *end_out = true;
-        return QN_OK;
-    }
-    if (prefix[1] > INT32_MAX || prefix[1] % 8 != 0) {
-        return malformed("the size of its metadata", err);
-    }
-    if (begin_of_body > decoder->limit) {
-        return qn_error_set(err, QN_ERR_PROTOCOL, "Arrow IPC: a message is larger than the limit of %llu bytes",
-                            (unsigned long long)decoder->limit);
-    }
-    if (size < begin_of_body) {
-        return QN_OK;
-    }
-    struct message message = { 0 };
-    QN_TRY(open_metadata(&message, (const uint8_t *)bytes + QN__IPC_PREFIX, prefix[1], err));
-    if ((uint64_t)message.body_length > decoder->limit - begin_of_body) {
-        return qn_error_set(err, QN_ERR_PROTOCOL, "Arrow IPC: a message is larger than the limit of %llu bytes",
-                            (unsigned long long)decoder->limit);
-    }
-    *size_out = begin_of_body + (uint64_t)message.body_length;
+    *out = head;
+    return QN_OK;
+}
+
+enum qn_status qn_ipc_message_size(const struct qn_ipc_decoder *decoder, const void *bytes, size_t size,
+                                   uint64_t *size_out, bool *end_out, struct qn_error *err)
+{
+    struct qn_ipc_head head = { .kind = QN_IPC_OTHER };
+    *size_out = 0;
+    *end_out = false;
+    QN_TRY(qn_ipc_peek(decoder, bytes, size, &head, err));
+    *size_out = head.size;
+    *end_out = head.size != 0 && head.kind == QN_IPC_END;
     return QN_OK;
 }
 
@@ -183,7 +209,7 @@ enum qn_status qn_ipc_decode_schema(struct qn_ipc_decoder *decoder, const void *
         return malformed("a second schema", err);
     }
     QN_TRY(qn__ipc_get_schema(&message.flat, &message.header, &wire, err));
-    return take_schema(decoder, &wire, err);
+    return qn__ipc_decoder_take(decoder, &wire, err);
 }
 
 /* ---- the bytes that arrays point into ---- */

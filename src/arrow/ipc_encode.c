@@ -11,6 +11,8 @@
 #include "arrow/type_parse.h"
 #include "base/memory.h"
 
+#include <assert.h>
+
 struct pair { /* FieldNode and Buffer of Message.fbs */
     int64_t first, second;
 };
@@ -548,7 +550,7 @@ static size_t put_pairs(const struct qn__flat_writer *to, size_t place, int64_t 
     return at;
 }
 
-static enum qn_status put_batch(struct qn_ipc_encoder *encoder, int64_t rows, struct qn_buffer *out,
+static enum qn_status put_batch(struct qn_ipc_encoder *encoder, int64_t first, int64_t rows, struct qn_buffer *out,
                                 struct qn_error *err)
 {
     struct qn__ipc_message message = qn__ipc_message_begin(out, QN__HEADER_BATCH);
@@ -564,7 +566,7 @@ static enum qn_status put_batch(struct qn_ipc_encoder *encoder, int64_t rows, st
     qn__ipc_message_end(&message);
     struct writing writing = { .encoder = encoder, .out = out, .body = out->size, .err = err };
     for (int64_t i = 0; i < encoder->reader.n_columns; i++) {
-        QN_TRY(put_column(&writing, &encoder->reader.columns[i], NULL, 1, 0, rows));
+        QN_TRY(put_column(&writing, &encoder->reader.columns[i], NULL, 1, first, rows));
     }
     int64_t body_length = (int64_t)(out->size - writing.body);
     if (out->failure == QN_BUFFER_FINE) {
@@ -575,19 +577,31 @@ static enum qn_status put_batch(struct qn_ipc_encoder *encoder, int64_t rows, st
     return QN_OK;
 }
 
-enum qn_status qn_ipc_encode_batch(struct qn_ipc_encoder *encoder, const struct ArrowArray *batch,
-                                   struct qn_buffer *out, struct qn_error *err)
+enum qn_status qn_ipc_encode_bind(struct qn_ipc_encoder *encoder, const struct ArrowArray *batch, struct qn_error *err)
 {
+    return qn_batch_reader_bind(&encoder->reader, batch, err);
+}
+
+enum qn_status qn_ipc_encode_rows(struct qn_ipc_encoder *encoder, int64_t first, int64_t n, struct qn_buffer *out,
+                                  struct qn_error *err)
+{
+    assert(first >= 0 && n >= 0 && first <= encoder->reader.length && n <= encoder->reader.length - first);
     QN_TRY(qn_buffer_check(out, "an Arrow IPC message", err));
-    QN_TRY(qn_batch_reader_bind(&encoder->reader, batch, err));
-    if (batch->length > QN__IPC_MAX_ROWS) {
-        return qn_error_set(err, QN_ERR_UNSUPPORTED, "a batch of %lld rows is not written as Arrow IPC",
-                            (long long)batch->length);
+    if (n > QN__IPC_MAX_ROWS) {
+        return qn_error_set(err, QN_ERR_UNSUPPORTED, "a batch of %lld rows is not written as Arrow IPC", (long long)n);
     }
     size_t before = out->size;
-    enum qn_status status = put_batch(encoder, batch->length, out, err);
+    enum qn_status status = put_batch(encoder, first, n, out, err);
     if (out->failure != QN_BUFFER_FINE) {
         status = QN_OK; /* the buffer's own failure says it */
     }
     return finish(out, before, status, err);
+}
+
+enum qn_status qn_ipc_encode_batch(struct qn_ipc_encoder *encoder, const struct ArrowArray *batch,
+                                   struct qn_buffer *out, struct qn_error *err)
+{
+    QN_TRY(qn_buffer_check(out, "an Arrow IPC message", err));
+    QN_TRY(qn_ipc_encode_bind(encoder, batch, err));
+    return qn_ipc_encode_rows(encoder, 0, batch->length, out, err);
 }

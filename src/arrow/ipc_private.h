@@ -79,6 +79,10 @@ size_t qn__ipc_put_schema(const struct qn__flat_writer *to, const struct ArrowSc
 enum qn_status qn__ipc_get_schema(struct qn__flat *flat, const struct qn__flat_table *table, struct ArrowSchema *out,
                                   struct qn_error *err) QN_MUST_CHECK;
 
+/* Take a schema as it is written over into a decoder that has none; on failure it is released. */
+enum qn_status qn__ipc_decoder_take(struct qn_ipc_decoder *decoder, struct ArrowSchema *wire,
+                                    struct qn_error *err) QN_MUST_CHECK;
+
 /* ---- values, alike on both sides ---- */
 
 static inline bool qn__ipc_bit(const uint8_t *bits, int64_t at)
