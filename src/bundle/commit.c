@@ -21,7 +21,17 @@
 #define TAIL_SIZE (sizeof MIDDLE - 1 + 64 + sizeof TAIL - 1)
 
 static const char *const op_names[QN_CHANGE_KINDS] = { "add", "replace", "remove", "set", "unset" };
-static const char *const object_names[QN_OBJECT_KINDS] = { "config", "connector", "source" };
+static const char *const object_names[QN_OBJECT_KINDS] = { "config", "connector", "source", "failure", "checkpoint" };
+
+const char *qn_change_kind_name(enum qn_change_kind kind)
+{
+    return op_names[kind];
+}
+
+const char *qn_object_kind_name(enum qn_object_kind kind)
+{
+    return object_names[kind];
+}
 
 /* ---- what texts may be ------------------------------------------------------------------------------------------ */
 
@@ -130,7 +140,7 @@ static enum qn_status check_change(const struct qn_commit *commit, size_t index,
     }
     if (change->kind >= QN_CHANGE_SET) {
         if ((unsigned)change->object >= QN_OBJECT_KINDS || !qn_commit_name_is_valid(change->name)) {
-            return refuse(err, "not a name of a source, connector or configuration", index);
+            return refuse(err, "not a kind or a name of an object", index);
         }
         return QN_OK; /* the value is checked where it is written */
     }
@@ -173,7 +183,7 @@ static enum qn_status check_commit(const struct qn_commit *commit, struct qn_err
 
 /* ---- writing ---------------------------------------------------------------------------------------------------- */
 
-static void put_text(struct qn_buffer *out, const char *text)
+void qn_commit_put_text(struct qn_buffer *out, const char *text)
 {
     qn_buffer_append_byte(out, '"');
     const char *start = text;
@@ -200,7 +210,7 @@ static void put_text(struct qn_buffer *out, const char *text)
 static void put_key_text(struct qn_buffer *out, const char *key, const char *text)
 {
     qn_buffer_append_text(out, key);
-    put_text(out, text);
+    qn_commit_put_text(out, text);
 }
 
 static void put_block(struct qn_buffer *out, const struct qn_change *change)
@@ -239,6 +249,14 @@ static enum qn_status canonical_value(const char *text, char **out, struct qn_er
         return qn__no_memory(err);
     }
     *out = canonical;
+    return QN_OK;
+}
+
+enum qn_status qn_commit_check_value(const char *text, struct qn_error *err)
+{
+    char *canonical = NULL;
+    QN_TRY(canonical_value(text, &canonical, err));
+    free(canonical);
     return QN_OK;
 }
 

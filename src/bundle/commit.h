@@ -25,12 +25,19 @@ enum qn_change_kind {
     QN_CHANGE_ADD,     /* a block at a (pack, location) that had none */
     QN_CHANGE_REPLACE, /* another block for one that is there */
     QN_CHANGE_REMOVE,  /* the block is there no longer */
-    QN_CHANGE_SET,     /* a source, a connector or an entry of the configuration is this now */
+    QN_CHANGE_SET,     /* an object (a source, a connector, an entry of the configuration ...) is this now */
     QN_CHANGE_UNSET,   /* ... is gone */
     QN_CHANGE_KINDS
 };
 
-enum qn_object_kind { QN_OBJECT_CONFIG, QN_OBJECT_CONNECTOR, QN_OBJECT_SOURCE, QN_OBJECT_KINDS };
+enum qn_object_kind {
+    QN_OBJECT_CONFIG,
+    QN_OBJECT_CONNECTOR,
+    QN_OBJECT_SOURCE,
+    QN_OBJECT_FAILURE,    /* an entry of the retry list: a location that could not be fetched */
+    QN_OBJECT_CHECKPOINT, /* what a task keeps with its rows */
+    QN_OBJECT_KINDS
+};
 
 struct qn_change {
     enum qn_change_kind kind;
@@ -74,6 +81,17 @@ enum qn_status qn_commit_parse(const void *bytes, size_t size, struct qn_commit 
 
 /* Free what a parsed commit owns; it is empty afterwards. Not for one that a caller has built. */
 void qn_commit_dispose(struct qn_commit *commit);
+
+/* Whether a commit can hold a value: JSON of at most QN_COMMIT_MAX_SCHEMA bytes and QN_COMMIT_MAX_DEPTH levels, without
+ * fractions; else QN_ERR_ARGUMENT. */
+enum qn_status qn_commit_check_value(const char *text, struct qn_error *err) QN_MUST_CHECK;
+
+/* Append a text as a JSON string in the canonical form, quotes included. */
+void qn_commit_put_text(struct qn_buffer *out, const char *text);
+
+/* "add", "config": what kinds are called on disk and in documents. */
+const char *qn_change_kind_name(enum qn_change_kind kind);
+const char *qn_object_kind_name(enum qn_object_kind kind);
 
 /* A pack's or an object's name: 1 to 255 bytes of UTF-8 without control characters, '/' and '\\', and not "." or "..". */
 bool qn_commit_name_is_valid(const char *name);

@@ -1,8 +1,8 @@
 /*
  * state.c: commits applied, and conflicts between them.
  *
- * Entries stand in a list in the order in which they came, found by an open-addressed table of indices. A removed entry
- * leaves a hole (NULL) in the list and its slot in the table, until the table is built anew; a key is (kind, a, b): the pack
+ * Entries stand in a list in the order in which they came, found by an open-addressed table of indices. An entry that is
+ * removed or replaced leaves a hole (NULL) in the list and its slot in the table, until both are built anew; a key is (kind, a, b): the pack
  * and location of a block, or the object's kind and name. Each entry is one allocation with its texts behind it. Keys come
  * from outside, so the hash is keyed at random. Threads: one at a time per state.
  */
@@ -135,6 +135,14 @@ static void insert_slot(struct qn_bundle_state *state, size_t index)
     state->slots[slot] = index + 1;
 }
 
+/* There is room for it. */
+static void append_entry(struct qn_bundle_state *state, struct qn_state_entry *entry)
+{
+    state->entries[state->n_entries] = entry;
+    insert_slot(state, state->n_entries++);
+    state->n_live++;
+}
+
 /* Room for one more: the list without its holes, and a table that is at most half full. */
 static enum qn_status make_room(struct qn_bundle_state *state, struct qn_error *err)
 {
@@ -205,17 +213,11 @@ static void keep_texts(struct qn_state_entry *to, const struct qn_state_entry *f
     to->schema = keep_text(&room, size, from->schema);
 }
 
-static enum qn_status new_entry(const struct qn_commit *commit, const struct qn_change *change,
-                                struct qn_state_entry **out, struct qn_error *err)
+enum qn_status qn_state_entry_copy(const struct qn_change *change, const char *schema, int64_t version,
+                                   struct qn_state_entry **out, struct qn_error *err)
 {
-    struct qn_state_entry from = { .change = *change, .version = commit->version };
-    if (change->kind == QN_CHANGE_REPLACE) {
-        from.change.kind = QN_CHANGE_ADD;
-    }
-    if (change->kind < QN_CHANGE_SET) {
-        from.schema = change->schema >= 0 ? commit->schemas[change->schema] : NULL;
-        from.change.schema = -1;
-    }
+    struct qn_state_entry from = { .change = *change, .schema = schema, .version = version };
+    from.change.schema = -1;
     struct qn_state_entry measured;
     size_t size = 0;
     keep_texts(&measured, &from, NULL, &size);
@@ -232,7 +234,8 @@ static enum qn_status new_entry(const struct qn_commit *commit, const struct qn_
 
 static void describe(const struct qn_change *change, char *out, size_t size)
 {
-    static const char *const objects[QN_OBJECT_KINDS] = { "configuration", "connector", "source" };
+    static const char *const objects[QN_OBJECT_KINDS] = { "configuration", "connector", "source", "failure",
+                                                          "checkpoint" };
     char a[64];
     char b[104];
     if (change->kind >= QN_CHANGE_SET) {
@@ -245,43 +248,70 @@ static void describe(const struct qn_change *change, char *out, size_t size)
     }
 }
 
-static enum qn_status does_not_fit(const struct qn_commit *commit, const struct qn_change *change, const char *what,
+static enum qn_status does_not_fit(int64_t version, const struct qn_change *change, const char *what,
                                    struct qn_error *err)
 {
     static const char *const verbs[QN_CHANGE_KINDS] = { "adds", "replaces", "removes", "sets", "unsets" };
     char object[256];
     describe(change, object, sizeof object);
-    return qn_error_set(err, QN_ERR_DATA, "commit %lld %s %s, which is %s", (long long)commit->version,
-                        verbs[change->kind], object, what);
+    if (version == QN_VERSION_PENDING) {
+        return qn_error_set(err, QN_ERR_DATA, "a pending change %s %s, which is %s", verbs[change->kind], object, what);
+    }
+    return qn_error_set(err, QN_ERR_DATA, "commit %lld %s %s, which is %s", (long long)version, verbs[change->kind],
+                        object, what);
 }
 
-static enum qn_status apply_change(struct qn_bundle_state *state, const struct qn_commit *commit,
-                                   const struct qn_change *change, struct qn_error *err)
+enum qn_status qn_bundle_state_change(struct qn_bundle_state *state, const struct qn_change *change, const char *schema,
+                                      int64_t version, struct qn_error *err)
 {
     struct entry_key key = key_of(change);
     QN_TRY(make_room(state, err));
     size_t index = find(state, &key);
     bool there = index < state->n_entries;
     if (there && change->kind == QN_CHANGE_ADD) {
-        return does_not_fit(commit, change, "there already", err);
+        return does_not_fit(version, change, "there already", err);
     }
     if (!there && change->kind != QN_CHANGE_ADD && change->kind != QN_CHANGE_SET) {
-        return does_not_fit(commit, change, "not there", err);
+        return does_not_fit(version, change, "not there", err);
     }
     struct qn_state_entry *entry = NULL;
-    bool gone = change->kind == QN_CHANGE_REMOVE || change->kind == QN_CHANGE_UNSET;
-    if (!gone) {
-        QN_TRY(new_entry(commit, change, &entry, err));
+    if (change->kind != QN_CHANGE_REMOVE && change->kind != QN_CHANGE_UNSET) {
+        struct qn_change made = *change;
+        made.kind = change->kind == QN_CHANGE_REPLACE ? QN_CHANGE_ADD : change->kind;
+        QN_TRY(qn_state_entry_copy(&made, schema, version, &entry, err));
     }
     if (there) {
         qn_free(state->entries[index]);
-        state->entries[index] = entry; /* in its place; NULL: a hole */
-        state->n_live -= gone ? 1 : 0;
-        return QN_OK;
+        state->entries[index] = NULL; /* a hole: what replaces it comes last */
+        state->n_live--;
     }
-    state->entries[state->n_entries] = entry;
-    insert_slot(state, state->n_entries++);
-    state->n_live++;
+    if (entry != NULL) {
+        append_entry(state, entry);
+    }
+    return QN_OK;
+}
+
+void qn_bundle_state_settle(struct qn_bundle_state *state, const struct qn_change *change, int64_t version)
+{
+    struct entry_key key = key_of(change);
+    size_t index = find(state, &key);
+    if (index < state->n_entries && state->entries[index]->version == QN_VERSION_PENDING) {
+        state->entries[index]->version = version;
+    }
+}
+
+enum qn_status qn_bundle_state_renew(struct qn_bundle_state *state, const struct qn_change *change,
+                                     struct qn_error *err)
+{
+    struct entry_key key = key_of(change);
+    QN_TRY(make_room(state, err));
+    size_t index = find(state, &key);
+    if (index < state->n_entries && state->entries[index]->version == QN_VERSION_PENDING) {
+        struct qn_state_entry *entry = state->entries[index];
+        state->entries[index] = NULL;
+        state->n_live--;
+        append_entry(state, entry);
+    }
     return QN_OK;
 }
 
@@ -289,7 +319,10 @@ enum qn_status qn_bundle_state_apply(struct qn_bundle_state *state, const struct
                                      struct qn_error *err)
 {
     for (size_t i = 0; i < commit->n_changes; i++) {
-        QN_TRY(apply_change(state, commit, &commit->changes[i], err));
+        const struct qn_change *change = &commit->changes[i];
+        bool known = change->kind < QN_CHANGE_REMOVE && change->schema >= 0;
+        QN_TRY(qn_bundle_state_change(state, change, known ? commit->schemas[change->schema] : NULL, commit->version,
+                                      err));
     }
     return QN_OK;
 }
@@ -365,6 +398,17 @@ const struct qn_state_entry *qn_bundle_state_object(const struct qn_bundle_state
     return look_up(state, &key);
 }
 
+const struct qn_state_entry *qn_bundle_state_same(const struct qn_bundle_state *state, const struct qn_change *change)
+{
+    const struct entry_key key = key_of(change);
+    return look_up(state, &key);
+}
+
+size_t qn_bundle_state_count(const struct qn_bundle_state *state)
+{
+    return state->n_live;
+}
+
 const struct qn_state_entry *qn_bundle_state_next(const struct qn_bundle_state *state, size_t *place)
 {
     while (*place < state->n_entries) {
@@ -390,7 +434,7 @@ static enum qn_status touched_by(const struct qn_commit *commit, struct qn_bundl
         if (look_up(touched, &key) == NULL) {
             change.kind = change.kind >= QN_CHANGE_SET ? QN_CHANGE_SET : QN_CHANGE_ADD;
             change.schema = -1;
-            status = apply_change(touched, commit, &change, err);
+            status = qn_bundle_state_change(touched, &change, NULL, QN_VERSION_PENDING, err);
         }
     }
     if (status != QN_OK) {
@@ -426,13 +470,10 @@ static enum qn_status check_against(const struct qn_bundle_state *touched, const
     if (count > NAMED) {
         (void)snprintf(rest, sizeof rest, " and %zu more", count - NAMED);
     }
-    enum qn_status status =
-        qn_error_set(err, QN_ERR_BUSY, "conflict with commit %lld of another writer: both change %s%s",
-                     (long long)other->version, named, rest);
-    if (err != NULL) {
-        err->retryable = true;
-    }
-    return status;
+    qn_error_set(err, QN_ERR_CONFLICT, "conflict with commit %lld of another writer: both change %s%s",
+                 (long long)other->version, named, rest);
+    qn_error_hint(err, "undo or reset what is pending, refresh the bundle, and decide again");
+    return QN_ERR_CONFLICT;
 }
 
 enum qn_status qn_commit_rebase(const struct qn_commit_log *log, const struct qn_commit *pending, int64_t since,

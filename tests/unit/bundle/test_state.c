@@ -87,9 +87,9 @@ static void state__holds_what_commits_made(void **unused)
     assert_null(qn_bundle_state_object(state, QN_OBJECT_SOURCE, "a"));
     assert_string_equal(qn_bundle_state_object(state, QN_OBJECT_CONFIG, "a")->change.value, "2");
 
-    size_t place = 0; /* in the order in which they came, without what is gone */
-    assert_string_equal(qn_bundle_state_next(state, &place)->change.location, "a");
+    size_t place = 0; /* in the order of the commits that made them so, without what is gone */
     assert_string_equal(qn_bundle_state_next(state, &place)->change.pack, "other");
+    assert_string_equal(qn_bundle_state_next(state, &place)->change.location, "a");
     assert_string_equal(qn_bundle_state_next(state, &place)->change.name, "a");
     assert_null(qn_bundle_state_next(state, &place));
     qn_bundle_state_free(state);
@@ -245,14 +245,14 @@ static void rebase__follows_what_is_disjoint_and_names_what_is_not(void **unused
 
     struct qn_change same[] = { block(QN_CHANGE_REMOVE, "base", "b", 0), set(QN_OBJECT_SOURCE, "s", NULL) };
     ours = commit_of(same, 2);
-    assert_int_equal(qn_commit_rebase(log, &ours, 0, &err), QN_ERR_BUSY);
-    assert_true(err.retryable);
+    assert_int_equal(qn_commit_rebase(log, &ours, 0, &err), QN_ERR_CONFLICT);
+    assert_false(err.retryable); /* the same commit would conflict again */
     assert_string_equal(err.message,
                         "conflict with commit 1 of another writer: both change (\"base\", \"b\"), source \"s\"");
     assert_int_equal(qn_commit_rebase(log, &ours, 1, &err), QN_OK); /* made against that commit */
 
     ours = commit_of(theirs, 5);
-    assert_int_equal(qn_commit_rebase(log, &ours, 0, &err), QN_ERR_BUSY);
+    assert_int_equal(qn_commit_rebase(log, &ours, 0, &err), QN_ERR_CONFLICT);
     assert_string_equal(err.message, "conflict with commit 1 of another writer: both change (\"base\", \"a\"), "
                                      "(\"base\", \"b\"), (\"base\", \"c\") and 2 more");
     qn_commit_log_free(log);

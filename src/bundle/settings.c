@@ -1,0 +1,281 @@
+/*
+ * settings.c: configuration: set on the handle, passed at opening, of the environment, stored in the bundle, in this order.
+ *
+ * A key is "section.key"; in the environment QANAT_SECTION_KEY. The section "system" is for whoever runs the engine: it is
+ * never written to a bundle nor read from one, so that a bundle of a stranger cannot grant itself rights. Threads: see
+ * bundle_private.h.
+ */
+#include "base/memory.h"
+#include "base/text.h"
+#include "bundle/bundle_private.h"
+
+#include <jansson.h>
+#include <stdlib.h>
+
+#define SYSTEM      "system."
+#define MAX_KEY     128
+#define ENVIRONMENT "QANAT_"
+#define MAX_DIGITS  15 /* of a number: a double holds them */
+
+static bool key_char(char c)
+{
+    return qn_ascii_letter(c) || qn_ascii_digit(c) || c == '_' || c == '-';
+}
+
+/* "section.key": both of letters, digits, '_' and '-'. */
+static enum qn_status check_key(const char *key, struct qn_error *err)
+{
+    size_t size = strnlen(key, MAX_KEY + 1);
+    size_t dots = 0;
+    bool good = size <= MAX_KEY && size >= 3 && key[0] != '.' && key[size - 1] != '.';
+    for (size_t i = 0; i < size && good; i++) {
+        dots += key[i] == '.';
+        good = key[i] == '.' || key_char(key[i]);
+    }
+    if (!good || dots != 1) {
+        return qn_error_set(
+            err, QN_ERR_CONFIG,
+            "\"%.80s\" is not a key of the configuration: it is \"section.key\", of letters, digits, _ and -", key);
+    }
+    return QN_OK;
+}
+
+static bool is_system(const char *key)
+{
+    return strncmp(key, SYSTEM, sizeof SYSTEM - 1) == 0;
+}
+
+/* ---- what is passed --------------------------------------------------------------------------------------------- */
+
+static enum qn_status put_entry(json_t *into, const char *section, const char *key, const json_t *value,
+                                struct qn_error *err)
+{
+    char name[2 * MAX_KEY + 2];
+    (void)snprintf(name, sizeof name, "%.*s.%.*s", MAX_KEY, section, MAX_KEY, key);
+    QN_TRY(check_key(name, err));
+    json_t *text = NULL;
+    switch (json_typeof(value)) {
+    case JSON_STRING:
+        text = json_string(json_string_value(value));
+        break;
+    case JSON_TRUE:
+    case JSON_FALSE:
+        text = json_string(json_is_true(value) ? "true" : "false");
+        break;
+    case JSON_INTEGER:
+        text = json_sprintf("%" JSON_INTEGER_FORMAT, json_integer_value(value));
+        break;
+    default:
+        return qn_error_set(err, QN_ERR_CONFIG, "\"%s\" of the configuration is not a text", name);
+    }
+    return text != NULL && json_object_set_new(into, name, text) == 0 ? QN_OK : qn__no_memory(err);
+}
+
+static enum qn_status put_sections(json_t *into, json_t *sections, struct qn_error *err)
+{
+    const char *section;
+    const char *key;
+    json_t *keys;
+    json_t *value;
+    json_object_foreach(sections, section, keys)
+    {
+        if (!json_is_object(keys)) {
+            return qn_error_set(err, QN_ERR_CONFIG, "section \"%.80s\" of the configuration is not an object", section);
+        }
+        json_object_foreach(keys, key, value)
+        {
+            QN_TRY(put_entry(into, section, key, value, err));
+        }
+    }
+    return QN_OK;
+}
+
+enum qn_status qn__bundle_read_config(const char *text, json_t **out, struct qn_error *err)
+{
+    json_error_t failure;
+    json_t *sections = text != NULL ? json_loads(text, JSON_REJECT_DUPLICATES, &failure) : json_object();
+    json_t *entries = json_object();
+    enum qn_status status = QN_OK;
+    if (!json_is_object(sections)) {
+        status = qn_error_set(err, QN_ERR_CONFIG,
+                              "the configuration is not a JSON object {\"section\": {\"key\": \"text\"}}");
+    } else {
+        status = entries != NULL ? put_sections(entries, sections, err) : qn__no_memory(err);
+    }
+    json_decref(sections);
+    if (status != QN_OK) {
+        json_decref(entries);
+        return status;
+    }
+    *out = entries;
+    return QN_OK;
+}
+
+/* ---- finding ---------------------------------------------------------------------------------------------------- */
+
+static const char *of_environment(const char *key)
+{
+    char name[sizeof ENVIRONMENT + MAX_KEY] = ENVIRONMENT;
+    size_t used = sizeof ENVIRONMENT - 1;
+    for (; *key != '\0' && used < sizeof name - 1; key++) {
+        bool lower = *key >= 'a' && *key <= 'z';
+        char c = lower ? (char)(*key - 'a' + 'A') : *key;
+        name[used++] = c == '.' || c == '-' ? '_' : c;
+    }
+    name[used] = '\0';
+    return getenv(name);
+}
+
+/* What the bundle keeps is a JSON text; *out is malloc'ed by qn_. */
+static enum qn_status of_bundle(struct qn_bundle *bundle, const char *key, char **out, struct qn_error *err)
+{
+    const struct qn_bundle_state *state = NULL;
+    QN_TRY(qn__bundle_state(bundle, &state, err));
+    const struct qn_state_entry *entry = qn_bundle_state_object(state, QN_OBJECT_CONFIG, key);
+    *out = NULL;
+    if (entry == NULL) {
+        return QN_OK;
+    }
+    json_t *value = json_loads(entry->change.value, JSON_DECODE_ANY, NULL);
+    if (!json_is_string(value)) {
+        json_decref(value);
+        return qn_error_set(err, QN_ERR_DATA, "\"%s\" of the bundle's configuration is not a text", key);
+    }
+    *out = qn_strdup(json_string_value(value));
+    json_decref(value);
+    return *out != NULL ? QN_OK : qn__no_memory(err);
+}
+
+enum qn_status qn__bundle_find_config(struct qn_bundle *bundle, const char *key, char **out, struct qn_error *err)
+{
+    QN_TRY(check_key(key, err));
+    const char *text = json_string_value(json_object_get(bundle->set_config, key));
+    if (text == NULL) {
+        text = json_string_value(json_object_get(bundle->given_config, key));
+    }
+    if (text == NULL) {
+        text = of_environment(key);
+    }
+    if (text == NULL && !is_system(key)) {
+        return of_bundle(bundle, key, out, err);
+    }
+    char *copy = qn_strdup(text);
+    if (text != NULL && copy == NULL) {
+        return qn__no_memory(err);
+    }
+    *out = copy;
+    return QN_OK;
+}
+
+enum qn_status qn__bundle_flag(struct qn_bundle *bundle, const char *key, bool otherwise, bool *out,
+                               struct qn_error *err)
+{
+    qn_auto_free char *text = NULL;
+    QN_TRY(qn__bundle_find_config(bundle, key, &text, err));
+    bool value = otherwise;
+    if (text != NULL && !qn_text_to_bool(text, &value)) {
+        return qn_error_set(err, QN_ERR_CONFIG, "\"%s\" of the configuration is \"%.40s\", which is not true or false",
+                            key, text);
+    }
+    *out = value;
+    return QN_OK;
+}
+
+/* Digits, and where present a point and digits, whatever the locale. */
+static bool parse_number(const char *text, double *out)
+{
+    double value = 0;
+    double unit = 0; /* of the next digit behind the point; 0: before it */
+    size_t digits = 0;
+    for (; *text != '\0'; text++) {
+        if (*text == '.' && unit == 0 && digits > 0) {
+            unit = 0.1;
+        } else if (!qn_ascii_digit(*text) || digits++ == MAX_DIGITS) {
+            return false;
+        } else if (unit == 0) {
+            value = value * 10 + (*text - '0');
+        } else {
+            value += (*text - '0') * unit;
+            unit /= 10;
+        }
+    }
+    *out = value;
+    return digits > 0;
+}
+
+enum qn_status qn__bundle_number(struct qn_bundle *bundle, const char *key, double low, double high, double otherwise,
+                                 double *out, struct qn_error *err)
+{
+    qn_auto_free char *text = NULL;
+    QN_TRY(qn__bundle_find_config(bundle, key, &text, err));
+    double value = otherwise;
+    if (text != NULL && (!parse_number(text, &value) || value < low || value > high)) {
+        return qn_error_set(err, QN_ERR_CONFIG,
+                            "\"%s\" of the configuration is \"%.40s\", which is not a number from %g to %g", key, text,
+                            low, high);
+    }
+    *out = value;
+    return QN_OK;
+}
+
+enum qn_status qn_bundle_config(struct qn_bundle *bundle, const char *key, char **out, struct qn_error *err)
+{
+    QN_TRY(qn__bundle_enter(bundle, QN__BUNDLE_READS, err));
+    enum qn_status status = qn__bundle_find_config(bundle, key, out, err);
+    qn__bundle_leave(bundle);
+    return status;
+}
+
+/* ---- setting ---------------------------------------------------------------------------------------------------- */
+
+static enum qn_status store(struct qn_bundle *bundle, const char *key, const char *value, struct qn_error *err)
+{
+    const struct qn_bundle_state *state = NULL;
+    QN_TRY(qn__bundle_state(bundle, &state, err));
+    if (value == NULL && qn_bundle_state_object(state, QN_OBJECT_CONFIG, key) == NULL) {
+        return QN_OK;
+    }
+    qn_auto_buffer text = QN_BUFFER_INIT;
+    qn_commit_put_text(&text, value != NULL ? value : "");
+    QN_TRY(qn_buffer_check(&text, "a value of the configuration", err));
+    const struct qn_change change = { .kind = value != NULL ? QN_CHANGE_SET : QN_CHANGE_UNSET,
+                                      .object = QN_OBJECT_CONFIG,
+                                      .name = key,
+                                      .value = value != NULL ? qn_buffer_text(&text) : NULL };
+    QN_TRY(qn__bundle_begin(bundle, "set_config", err));
+    return qn__bundle_close(bundle, qn__bundle_add(bundle, &change, NULL, err));
+}
+
+static enum qn_status set(struct qn_bundle *bundle, const char *key, const char *value, bool stored,
+                          struct qn_error *err)
+{
+    QN_TRY(check_key(key, err));
+    if (stored && is_system(key)) {
+        qn_error_set(err, QN_ERR_CONFIG, "\"%s\" is not kept in a bundle: it is for whoever runs the engine to decide",
+                     key);
+        qn_error_hint(err, "set it without storing it, pass it at opening, or set the environment variable");
+        return QN_ERR_CONFIG;
+    }
+    json_t *text = value != NULL ? json_string(value) : NULL;
+    if (value != NULL && text == NULL) {
+        return qn_error_set(err, QN_ERR_CONFIG, "the value of \"%s\" is not UTF-8", key);
+    }
+    enum qn_status status = stored ? store(bundle, key, value, err) : QN_OK;
+    if (status == QN_OK && text != NULL) {
+        return json_object_set_new(bundle->set_config, key, text) == 0 ? QN_OK : qn__no_memory(err);
+    }
+    json_decref(text);
+    if (status == QN_OK) {
+        (void)json_object_del(bundle->set_config, key); /* it may not be there */
+    }
+    return status;
+}
+
+enum qn_status qn_bundle_set_config(struct qn_bundle *bundle, const char *key, const char *value, bool stored,
+                                    struct qn_error *err)
+{
+    QN_TRY(qn__bundle_enter(bundle, stored ? QN__BUNDLE_CHANGES : QN__BUNDLE_READS, err));
+    enum qn_status status = set(bundle, key, value, stored, err);
+    qn__bundle_leave(bundle);
+    return status;
+}
