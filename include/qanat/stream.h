@@ -64,6 +64,20 @@ struct ArrowArrayStream {
  * of ours has not failed). `stream` must not be released. */
 QN_API enum qn_status qn_stream_error(struct ArrowArrayStream *stream, struct qn_error *err);
 
+/* What a stream of the caller's own is made of. All of them REQUIRED; called by one thread at a time. */
+struct qn_stream_calls {
+    size_t struct_size;
+    enum qn_status (*schema)(void *self, struct ArrowSchema *out, struct qn_error *err);
+    /* out->release stays NULL at the end. After the end or a failure it is not called again. */
+    enum qn_status (*next)(void *self, struct ArrowArray *out, struct qn_error *err);
+    void (*free)(void *self); /* when the stream is released */
+};
+
+/* Make a stream whose failures keep their whole error (qn_stream_error), as streams of plugins should. On
+ * success the stream owns `self`, on failure the caller still does; `calls` is copied. */
+QN_API enum qn_status qn_stream_new(const struct qn_stream_calls *calls, void *self, struct ArrowArrayStream *out,
+                                    struct qn_error *err) QN_MUST_CHECK;
+
 /* Turn `stream` into one whose batches have the layouts of `requested` (a struct schema with the same number of
  * columns): string and binary views to 32-bit or 64-bit offsets or back, as the requested_schema of the Arrow PyCapsule
  * protocol asks. Columns whose requested type is not a layout of the same values are left as they are (the protocol

@@ -13,7 +13,7 @@
 #include <string.h>
 
 struct stream {
-    const struct qn_stream_ops *ops;
+    struct qn_stream_ops ops;
     void *self;
     bool ended, failed;
     struct qn_error error;
@@ -50,7 +50,7 @@ static int stream_get_schema(struct ArrowArrayStream *handle, struct ArrowSchema
     struct qn_error error;
     qn_error_clear(&error);
     struct ArrowSchema schema = { 0 };
-    enum qn_status status = stream->ops->schema(stream->self, &schema, &error);
+    enum qn_status status = stream->ops.schema(stream->self, &schema, &error);
     out->release = NULL;
     if (status != QN_OK) {
         if (!stream->failed) {
@@ -75,7 +75,7 @@ static int stream_get_next(struct ArrowArrayStream *handle, struct ArrowArray *o
     struct qn_error error;
     qn_error_clear(&error);
     struct ArrowArray array = { 0 };
-    enum qn_status status = stream->ops->next(stream->self, &array, &error);
+    enum qn_status status = stream->ops.next(stream->self, &array, &error);
     if (status != QN_OK) {
         stream->failed = true;
         stream->error = error;
@@ -98,7 +98,7 @@ static void stream_release(struct ArrowArrayStream *handle)
     struct stream *stream = handle->private_data;
     handle->release = NULL;
     handle->private_data = NULL;
-    stream->ops->free(stream->self);
+    stream->ops.free(stream->self);
     qn_free(stream);
 }
 
@@ -109,7 +109,7 @@ enum qn_status qn_stream_make(const struct qn_stream_ops *ops, void *self, struc
     if (stream == NULL) {
         return qn__no_memory(err);
     }
-    stream->ops = ops;
+    stream->ops = *ops;
     stream->self = self;
     stream->ended = stream->failed = false;
     qn_error_clear(&stream->error);
@@ -119,6 +119,16 @@ enum qn_status qn_stream_make(const struct qn_stream_ops *ops, void *self, struc
                                       .release = stream_release,
                                       .private_data = stream };
     return QN_OK;
+}
+
+enum qn_status qn_stream_new(const struct qn_stream_calls *calls, void *self, struct ArrowArrayStream *out,
+                             struct qn_error *err)
+{
+    if (calls->struct_size < sizeof *calls || calls->schema == NULL || calls->next == NULL || calls->free == NULL) {
+        return qn_error_set(err, QN_ERR_ARGUMENT, "a stream needs the calls schema, next and free");
+    }
+    const struct qn_stream_ops ops = { .schema = calls->schema, .next = calls->next, .free = calls->free };
+    return qn_stream_make(&ops, self, out, err);
 }
 
 enum qn_status qn_stream_error(struct ArrowArrayStream *stream, struct qn_error *err)

@@ -124,6 +124,31 @@ static void stream__failures_have_codes_and_keep_their_error(void **state)
     }
 }
 
+static void stream__of_a_plugin_keeps_its_whole_error(void **state)
+{
+    (void)state;
+    struct qn_stream_calls calls = {
+        .struct_size = sizeof calls, .schema = script_schema, .next = script_next, .free = script_free
+    };
+    struct script script = { .batches = 1, .last_status = QN_ERR_CONNECTOR };
+    struct ArrowArrayStream stream = { 0 };
+    struct ArrowArray array = { 0 };
+    ok(qn_stream_new(&calls, &script, &stream, &error));
+    calls.next = NULL; /* a stream has taken what it needs */
+    ok(qn_stream_next(&stream, &array, &error));
+    qn_array_release(&array);
+    refused(qn_stream_next(&stream, &array, &error), QN_ERR_CONNECTOR, "call 2 failed");
+    assert_int_equal(error.row, 17);
+    stream.release(&stream);
+    assert_int_equal(script.frees, 1);
+    refused(qn_stream_new(&calls, &script, &stream, &error), QN_ERR_ARGUMENT,
+            "a stream needs the calls schema, next and free");
+    calls.next = script_next;
+    calls.struct_size = 8;
+    assert_int_equal(qn_stream_new(&calls, &script, &stream, NULL), QN_ERR_ARGUMENT);
+    assert_int_equal(script.frees, 1);
+}
+
 static void stream__schema_that_fails_is_an_error_of_the_call(void **state)
 {
     (void)state;
@@ -278,6 +303,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(stream__gives_batches_and_ends_again_and_again),
         cmocka_unit_test(stream__failures_have_codes_and_keep_their_error),
+        cmocka_unit_test(stream__of_a_plugin_keeps_its_whole_error),
         cmocka_unit_test(stream__schema_that_fails_is_an_error_of_the_call),
         cmocka_unit_test(stream__in_memory_moves_what_it_is_given),
         cmocka_unit_test(stream__in_memory_of_nothing_ends_at_once),
