@@ -1,5 +1,5 @@
 /*
- * array.h: ArrowArray structs that own buffers of base/memory.h. Not for other folders.
+ * array.h: ArrowArray structs that own buffers of base/memory.h: for whoever makes arrays out of arrays.
  *
  * An array made here frees its buffers with qn_free, except the one empty buffer that all share and those marked
  * borrowed, which live in the array that it retains. Children may be moved out by whoever takes the array.

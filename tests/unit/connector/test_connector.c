@@ -1,0 +1,408 @@
+/* test_connector.c: opening, permission, arguments, discovery, data and errors of the core, with a runtime of our own. */
+#include "fixture.h"
+
+#include <sys/wait.h>
+#include <unistd.h>
+
+static const char *const nothing[] = { NULL };
+
+static int reset(void **state)
+{
+    (void)state;
+    arranged = (struct arranged){
+        .rows = 1000,
+        .batch = 100,
+        .fail_at = -1,
+        .failure = QN_ERR_QUERY,
+        .applies = 0,
+    };
+    return 0;
+}
+
+static enum qn_status open_uri(const char *uri, const char *arguments, bool allow)
+{
+    struct qn_connector_options options = QN_CONNECTOR_OPTIONS_INIT;
+    struct qn_connector *connector = NULL;
+    options.arguments = arguments;
+    options.allow_external_code = allow;
+    enum qn_status status = qn_connector_open(uri, &options, &connector, &error);
+    qn_connector_free(connector);
+    return status;
+}
+
+/* ---- opening ---- */
+
+static void registration__refuses_what_is_incomplete(void **state)
+{
+    (void)state;
+    struct qn_connector_runtime runtime = arranged_runtime;
+    refused(qn_connector_runtime_register(NULL, &error), QN_ERR_ARGUMENT, "NULL was given");
+    refused(qn_connector_runtime_register(&runtime, &error), QN_ERR_ARGUMENT, "registered already");
+    runtime.name = "with space";
+    refused(qn_connector_runtime_register(&runtime, &error), QN_ERR_ARGUMENT, "\"with space\" is not a name");
+    runtime.name = "half";
+    runtime.data = NULL;
+    refused(qn_connector_runtime_register(&runtime, &error), QN_ERR_ARGUMENT, "lacks the required function data");
+    runtime.abi = 99;
+    refused(qn_connector_runtime_register(&runtime, &error), QN_ERR_ARGUMENT, "version 99 of the interface");
+}
+
+/* trace: C2 */
+static void external_code__needs_a_word(void **state)
+{
+    (void)state;
+    refused(open_uri("test::x", NULL, false), QN_ERR_CONFIG, "External code execution is disabled");
+    assert_ptr_equal(strstr(error.message, "External"), error.message);
+    assert_non_null(strstr(error.hint, "allow_external_code"));
+    assert_non_null(strstr(error.hint, "QANAT_SYSTEM_ALLOW_EXTERNAL_CODE=true"));
+    assert_int_equal(arranged.opened, 0);
+    ok(open_uri("test::x", NULL, true));
+    assert_int_equal(arranged.opened, 1);
+    assert_int_equal(arranged.closed, 1);
+}
+
+static void uris__that_are_wrong_are_refused(void **state)
+{
+    (void)state;
+    refused(open_uri("perl::x", NULL, true), QN_ERR_UNSUPPORTED, "\"perl::x\": no such runtime; there are ");
+    assert_non_null(strstr(error.message, "test::"));
+    refused(open_uri("example.py", NULL, true), QN_ERR_CONFIG, "a connector's URI is runtime::entrypoint");
+    refused(open_uri("", NULL, true), QN_ERR_CONFIG, "a connector's URI is runtime::entrypoint");
+    refused(open_uri("test:: ", NULL, true), QN_ERR_CONFIG, "nothing follows \"test::\"");
+    refused(open_uri("test", NULL, true), QN_ERR_CONFIG, "nothing follows \"test::\"");
+    refused(open_uri("python::m:C", NULL, true), QN_ERR_UNSUPPORTED, "no Python in it");
+    refused(open_uri("test::fails", NULL, true), QN_ERR_CONFIG, "connector \"test::fails\": no such thing");
+}
+
+static void arguments__are_texts_with_names_of_their_own(void **state)
+{
+    (void)state;
+    ok(open_uri("test::x", "{\"a\": \"1\", \"_x\": \"\"}", true));
+    refused(open_uri("test::x", "[]", true), QN_ERR_CONFIG, "arguments are a JSON object of texts");
+    refused(open_uri("test::x", "{", true), QN_ERR_CONFIG, "arguments: the text is not JSON");
+    refused(open_uri("test::x", "{\"n\": 1}", true), QN_ERR_CONFIG, "argument \"n\" is not a text");
+    refused(open_uri("test::x", "{\"a\": \"\", \"a\": \"\"}", true), QN_ERR_CONFIG, "is not JSON");
+    refused(open_uri("test::x", "{\"\": \"1\"}", true), QN_ERR_CONFIG, "a name is not empty");
+    static const char *const reserved[] = { "location", "attached_locations", "_columns", "_filter",
+                                            "_limit",   "_skip_rows" };
+    for (size_t i = 0; i < sizeof reserved / sizeof reserved[0]; i++) {
+        char text[64];
+        (void)snprintf(text, sizeof text, "{\"%s\": \"1\"}", reserved[i]);
+        refused(open_uri("test::x", text, true), QN_ERR_CONFIG, "the name is reserved by the protocol");
+        assert_non_null(strstr(error.message, reserved[i]));
+    }
+    assert_int_equal(arranged.opened, 1);
+}
+
+static void options__that_mean_nothing_are_refused(void **state)
+{
+    (void)state;
+    struct qn_connector_options options = QN_CONNECTOR_OPTIONS_INIT;
+    struct qn_connector *connector = NULL;
+    options.allow_external_code = true;
+    options.timeout = -1;
+    refused(qn_connector_open("test::x", &options, &connector, &error), QN_ERR_CONFIG, "timeout -1");
+    options.timeout = 0;
+    options.processes = -1;
+    refused(qn_connector_open("test::x", &options, &connector, &error), QN_ERR_CONFIG, "processes -1");
+    options.processes = 0;
+    options.retries = -2;
+    refused(qn_connector_open("test::x", &options, &connector, &error), QN_ERR_CONFIG, "retries -2");
+    refused(qn_connector_open(NULL, &options, &connector, &error), QN_ERR_ARGUMENT, "no URI");
+    assert_null(connector);
+}
+
+/* ---- discovery ---- */
+
+struct collected {
+    size_t n;
+    char names[4][16];
+    bool refuse;
+};
+
+static enum qn_status collect(void *context, const struct qn_location *location, struct qn_error *err)
+{
+    struct collected *collected = context;
+    if (collected->refuse) {
+        return qn_error_set(err, QN_ERR_DATA, "not this one");
+    }
+    assert_true(collected->n < 4);
+    (void)snprintf(collected->names[collected->n++], 16, "%.15s", location->location);
+    assert_string_equal(location->format, "parquet");
+    assert_true(location->must_copy);
+    assert_int_equal(location->num_rows, 0);
+    return QN_OK;
+}
+
+static void discovery__hands_on_what_is_there(void **state)
+{
+    (void)state;
+    struct qn_connector *connector = opened_with(0);
+    struct collected collected = { 0 };
+    const char *names[] = { "a", "b", "../../c\nd" };
+    arranged.locations = names;
+    arranged.n_locations = 3;
+    ok(qn_connector_discover(connector, nothing, 0, collect, &collected, &error));
+    assert_int_equal(collected.n, 3);
+    assert_string_equal(collected.names[2], "../../c\nd");
+    collected = (struct collected){ .refuse = true };
+    refused(qn_connector_discover(connector, nothing, 0, collect, &collected, &error), QN_ERR_DATA, "not this one");
+    assert_string_equal(error.message, "not this one"); /* the caller's own error stays as it is */
+    qn_connector_free(connector);
+}
+
+static void discovery__refuses_locations_that_are_none(void **state)
+{
+    (void)state;
+    struct qn_connector *connector = opened_with(0);
+    struct collected collected = { 0 };
+    char *long_name = calloc(1, (64u << 10) + 2);
+    memset(long_name, 'x', (64u << 10) + 1);
+    const char *twice[] = { "a", "b\n", "a", "b\n" };
+    const char *empty[] = { "" };
+    const char *bad[] = { "\xff" };
+    const char *endless[] = { long_name };
+    arranged.locations = twice;
+    arranged.n_locations = 4;
+    refused(qn_connector_discover(connector, nothing, 0, collect, &collected, &error), QN_ERR_CONNECTOR,
+            "connector \"acme.numbers\": location \"a\" is there more than once");
+    assert_int_equal(collected.n, 2);
+    arranged.n_locations = 1;
+    arranged.locations = empty;
+    refused(qn_connector_discover(connector, nothing, 0, collect, &collected, &error), QN_ERR_CONNECTOR,
+            "a location without a name");
+    arranged.locations = bad;
+    refused(qn_connector_discover(connector, nothing, 0, collect, &collected, &error), QN_ERR_CONNECTOR,
+            "not valid UTF-8");
+    arranged.locations = endless;
+    refused(qn_connector_discover(connector, nothing, 0, collect, &collected, &error), QN_ERR_CONNECTOR,
+            "longer than 65536 bytes");
+    free(long_name);
+    qn_connector_free(connector);
+}
+
+static void discovery__goes_on_after_a_retry_without_telling_twice(void **state)
+{
+    (void)state;
+    struct qn_connector *connector = opened_with(0);
+    struct collected collected = { 0 };
+    const char *names[] = { "a", "b", "c" };
+    arranged.locations = names;
+    arranged.n_locations = 3;
+    arranged.fail_discover = 1;
+    arranged.discover_fails_after = 2;
+    arranged.retryable = true;
+    ok(qn_connector_discover(connector, nothing, 0, collect, &collected, &error));
+    assert_int_equal(arranged.discover_calls, 2);
+    assert_int_equal(collected.n, 3);
+    assert_string_equal(collected.names[2], "c");
+    arranged.fail_discover = 9;
+    arranged.retryable = false;
+    collected.n = 0;
+    refused(qn_connector_discover(connector, nothing, 0, collect, &collected, &error), QN_ERR_CONNECTOR,
+            "connector \"acme.numbers\": out of luck");
+    assert_int_equal(arranged.discover_calls, 3);
+    qn_connector_free(connector);
+}
+
+/* ---- data ---- */
+
+static void data__is_all_rows_in_order(void **state)
+{
+    (void)state;
+    struct qn_connector *connector = opened_with(0);
+    qn_auto_stream stream = { 0 };
+    int64_t rows;
+    ok(qn_connector_data(connector, &location_a, NULL, &stream, &error));
+    ok(read_numbers(&stream, 0, &rows));
+    assert_int_equal(rows, 1000);
+    assert_int_equal(arranged.streams, 0); /* let go of at the end */
+    arranged.no_data = true;
+    struct ArrowArrayStream none = { .release = (void (*)(struct ArrowArrayStream *))1 };
+    ok(qn_connector_data(connector, &location_a, NULL, &none, &error));
+    assert_null(none.release);
+    qn_connector_free(connector);
+}
+
+static void data__is_skipped_and_limited_whoever_does_it(void **state)
+{
+    (void)state;
+    struct qn_connector *connector = opened_with(0);
+    static const uint32_t applies[] = { 0, QN_APPLIED_SKIP, QN_APPLIED_SKIP | QN_APPLIED_LIMIT };
+    static const int64_t skips[] = { 0, 1, 99, 100, 101, 250, 999, 1000, 1001 };
+    static const int64_t limits[] = { -1, 0, 1, 99, 100, 101, 750, 5000 };
+    arranged.stable = true;
+    for (size_t i = 0; i < 3 * 9 * 8; i++) {
+        struct qn_data_request request = QN_DATA_REQUEST_INIT;
+        qn_auto_stream stream = { 0 };
+        int64_t rows;
+        arranged.applies = applies[i % 3];
+        request.skip_rows = skips[i / 3 % 9];
+        request.limit = limits[i / 27];
+        int64_t left = request.skip_rows < 1000 ? 1000 - request.skip_rows : 0;
+        ok(qn_connector_data(connector, &location_a, &request, &stream, &error));
+        ok(read_numbers(&stream, request.skip_rows, &rows));
+        assert_int_equal(rows, request.limit >= 0 && request.limit < left ? request.limit : left);
+        assert_int_equal(arranged.streams, 0);
+    }
+    arranged.stable = false;
+    struct qn_data_request request = QN_DATA_REQUEST_INIT;
+    struct ArrowArrayStream none = { 0 };
+    request.skip_rows = 1;
+    refused(qn_connector_data(connector, &location_a, &request, &none, &error), QN_ERR_UNSUPPORTED,
+            "connector \"acme.numbers\": location \"a\": rows cannot be skipped: their order is not stable");
+    arranged.stable = true;
+    arranged.applies = QN_APPLIED_LIMIT;
+    request.limit = 10;
+    refused(qn_connector_data(connector, &location_a, &request, &none, &error), QN_ERR_CONNECTOR,
+            "it applied \"limit\" but left \"skip_rows\"");
+    assert_int_equal(arranged.streams, 0);
+    qn_connector_free(connector);
+}
+
+static void data__has_the_columns_that_were_asked_for(void **state)
+{
+    (void)state;
+    struct qn_connector *connector = opened_with(0);
+    static const char *const reversed[] = { "text", "id" };
+    static const char *const wrong[] = { "id", "nothing" };
+    static const char *const twice[] = { "id", "id" };
+    struct qn_data_request request = QN_DATA_REQUEST_INIT;
+    request.columns = reversed;
+    for (request.n_columns = 0; request.n_columns < 3; request.n_columns++) {
+        qn_auto_stream stream = { 0 };
+        qn_auto_schema schema = { 0 };
+        qn_auto_array batch = { 0 };
+        ok(qn_connector_data(connector, &location_a, &request, &stream, &error));
+        assert_string_equal(arranged.columns, request.n_columns == 0   ? ""
+                                              : request.n_columns == 1 ? "text"
+                                                                       : "text,id");
+        ok(qn_stream_schema(&stream, &schema, &error));
+        assert_int_equal(schema.n_children, request.n_columns);
+        ok(qn_stream_next(&stream, &batch, &error));
+        assert_int_equal(batch.n_children, request.n_columns);
+        assert_int_equal(batch.length, 100);
+        for (size_t i = 0; i < request.n_columns; i++) {
+            assert_string_equal(schema.children[i]->name, reversed[i]);
+        }
+    }
+    struct ArrowArrayStream none = { 0 };
+    request.n_columns = 2;
+    request.columns = wrong;
+    refused(qn_connector_data(connector, &location_a, &request, &none, &error), QN_ERR_ARGUMENT,
+            "location \"a\": there is no column \"nothing\" in the data");
+    request.columns = twice;
+    refused(qn_connector_data(connector, &location_a, &request, &none, &error), QN_ERR_ARGUMENT,
+            "column \"id\" is asked for twice");
+    assert_int_equal(arranged.streams, 0);
+    qn_connector_free(connector);
+}
+
+/* trace: C28 */
+static void failures__name_connector_and_location(void **state)
+{
+    (void)state;
+    static const enum qn_status from[] = { QN_ERR_QUERY, QN_ERR_CONNECTION, QN_ERR_PROTOCOL, QN_ERR_TIMEOUT,
+                                           QN_ERR_DATA };
+    struct qn_connector *connector = opened_with(0);
+    for (size_t i = 0; i < 5; i++) {
+        struct ArrowArrayStream none = { 0 };
+        qn_auto_stream stream = { 0 };
+        int64_t rows;
+        enum qn_status to = i < 3 ? QN_ERR_CONNECTOR : from[i];
+        arranged.failure = from[i];
+        arranged.fail_data = 1;
+        refused(qn_connector_data(connector, &location_a, NULL, &none, &error), to,
+                "connector \"acme.numbers\": location \"a\": out of luck");
+        assert_null(none.release);
+        arranged.fail_at = arranged.given + 3;
+        ok(qn_connector_data(connector, &location_a, NULL, &stream, &error));
+        refused(read_numbers(&stream, 0, &rows), to, "connector \"acme.numbers\": location \"a\": out of luck");
+        assert_ptr_equal(strstr(error.message, "connector"), error.message);
+        assert_int_equal(rows, 300);
+        assert_int_equal(arranged.streams, 0);
+    }
+    struct qn_location odd = location_a;
+    char *url = NULL;
+    odd.location = "bad\nname";
+    arranged.failure = QN_ERR_QUERY;
+    refused(qn_connector_stable_url(connector, &odd, &url, &error), QN_ERR_CONNECTOR,
+            "location \"bad?name\": out of luck");
+    odd.location = "none";
+    ok(qn_connector_stable_url(connector, &odd, &url, &error));
+    assert_null(url);
+    ok(qn_connector_stable_url(connector, &location_a, &url, &error));
+    assert_string_equal(url, "https://localhost/x");
+    qn_text_free(url);
+    ok(qn_connector_describe(connector, &url, &error));
+    assert_non_null(strstr(url, "acme.numbers"));
+    qn_text_free(url);
+    qn_connector_free(connector);
+}
+
+/* ---- ends ---- */
+
+static void streams__fail_once_the_connector_is_freed(void **state)
+{
+    (void)state;
+    struct qn_connector *connector = opened_with(0);
+    struct ArrowArrayStream streams[3] = { 0 };
+    struct ArrowArray batch = { 0 };
+    for (int i = 0; i < 3; i++) {
+        ok(qn_connector_data(connector, &location_a, NULL, &streams[i], &error));
+        ok(qn_stream_next(&streams[i], &batch, &error));
+        qn_array_release(&batch);
+    }
+    qn_stream_release(&streams[1]);
+    assert_int_equal(arranged.streams, 2);
+    qn_connector_free(connector);
+    assert_int_equal(arranged.streams, 0);
+    assert_int_equal(arranged.closed, 1);
+    refused(qn_stream_next(&streams[0], &batch, &error), QN_ERR_CLOSED, "connector \"acme.numbers\" was closed");
+    qn_stream_release(&streams[0]);
+    qn_stream_release(&streams[2]);
+    qn_connector_free(NULL);
+}
+
+static void a_fork_of_ours__may_not_use_it(void **state)
+{
+    (void)state;
+    struct qn_connector *connector = opened_with(0);
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        struct ArrowArrayStream stream;
+        bool right = qn_connector_data(connector, &location_a, NULL, &stream, &error) == QN_ERR_CLOSED;
+        qn_connector_free(connector);
+        _exit(right && arranged.closed == 0 ? 0 : 1);
+    }
+    int how;
+    assert_int_equal(waitpid(child, &how, 0), child);
+    assert_int_equal(how, 0);
+    qn_connector_free(connector);
+    assert_int_equal(arranged.closed, 1);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup(registration__refuses_what_is_incomplete, reset),
+        cmocka_unit_test_setup(external_code__needs_a_word, reset),
+        cmocka_unit_test_setup(uris__that_are_wrong_are_refused, reset),
+        cmocka_unit_test_setup(arguments__are_texts_with_names_of_their_own, reset),
+        cmocka_unit_test_setup(options__that_mean_nothing_are_refused, reset),
+        cmocka_unit_test_setup(discovery__hands_on_what_is_there, reset),
+        cmocka_unit_test_setup(discovery__refuses_locations_that_are_none, reset),
+        cmocka_unit_test_setup(discovery__goes_on_after_a_retry_without_telling_twice, reset),
+        cmocka_unit_test_setup(data__is_all_rows_in_order, reset),
+        cmocka_unit_test_setup(data__is_skipped_and_limited_whoever_does_it, reset),
+        cmocka_unit_test_setup(data__has_the_columns_that_were_asked_for, reset),
+        cmocka_unit_test_setup(failures__name_connector_and_location, reset),
+        cmocka_unit_test_setup(streams__fail_once_the_connector_is_freed, reset),
+        cmocka_unit_test_setup(a_fork_of_ours__may_not_use_it, reset),
+    };
+    if (qn_connector_runtime_register(&arranged_runtime, &error) != QN_OK) {
+        return 2;
+    }
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
