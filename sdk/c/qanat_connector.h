@@ -100,8 +100,8 @@ struct ArrowArrayStream {
 /* REQUIRED. Which locations there are. args_json: an object of the source's arguments, all of them texts, and
  * "attached_locations", a list of the names that the host has already. *out_json: {"locations": [location...]}, where a
  * location is {"location": "its name"} and, where it is known, "must_copy" (true), "format" ("parquet"), "version" ("") and
- * "num_rows" (null). Beside the list may stand "next": a text; then the host calls again with the same arguments and
- * "_page": that text, until an answer has no "next". */
+ * "num_rows" (null). Beside the list may stand "next": a text; then the host calls again, with the same arguments
+ * and "_page": that text, in place of "attached_locations", until an answer has no "next". */
 QANAT_EXPORT int32_t QANAT_NAME(discover)(const char *args_json, char **out_json);
 
 /* REQUIRED. The data of a location. location_json: the object as it was told; what it left out is filled in. args_json: the

@@ -66,7 +66,8 @@ class Connector(ABC):
 
     @abstractmethod
     def discover(self, attached_locations: list[str], **kwargs: Any) -> Any:
-        """The locations that there are: a list of Location. `attached_locations` are those that the host has."""
+        """The locations that there are: a list of Location, or a generator of them, which is told as it comes and never
+        held whole. `attached_locations` are those that the host has."""
 
     @abstractmethod
     def data(self, location: Location, **kwargs: Any) -> Any:

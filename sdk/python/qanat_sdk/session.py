@@ -13,7 +13,7 @@ import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, BinaryIO
 
@@ -23,6 +23,7 @@ from qanat_sdk.call import Method, ParameterError
 from qanat_sdk.connector import Connector, Location, StableUrl
 from qanat_sdk.data import Stream, limit_rows, select, skip_rows, stream_of
 from qanat_sdk.errors import CancelledError, ConnectorError, complain, details_of, message_of
+from qanat_sdk.locations import Pages, check_text, count_of, location_of, whole
 from qanat_sdk.types import schema_of
 from qanat_sdk.wire import (
     CHUNK_SIZE,
@@ -43,11 +44,10 @@ from qanat_sdk.wire import (
 )
 
 CAPABILITIES = ("projection", "filter", "limit", "stable_order")
-MAX_NAME = 64 << 10
 _MAX_TEXT = 1 << 20  # characters of a message
 
 _FAILED, _PARSE, _REQUEST, _METHOD, _PARAMETERS = -32000, -32700, -32600, -32601, -32602
-_LISTEN_EVERY = 1024  # locations between two looks at what the host says
+_MAX_LIST = 1 << 16  # locations of a list that is told whole, to hosts of version 2
 _PATIENCE = 1.0  # seconds that a row waits for others of its batch (version 2)
 _MAX_WAITING = 16  # requests that are read ahead while another is worked on
 _LINGER = 0.1  # seconds that encoded bytes wait for others
@@ -72,8 +72,8 @@ class _DataRequest:
     def __init__(self, params: Mapping[str, Any]) -> None:
         self.columns = params.get("_columns")
         self.filter = params.get("_filter")
-        self.limit = _count(params, "_limit")
-        self.skip = _count(params, "_skip_rows") or 0
+        self.limit = count_of(params, "_limit")
+        self.skip = count_of(params, "_skip_rows") or 0
         if self.columns is not None and not _is_texts(self.columns):
             raise ParameterError('"_columns" is a list of names')
         if self.filter is not None and not isinstance(self.filter, list):
@@ -132,75 +132,6 @@ def _fit(text: str) -> str:
     return text[:_MAX_TEXT].replace("\0", "\ufffd").encode("utf-8", "replace").decode("utf-8")
 
 
-def _check_text(text: str, what: str) -> None:
-    """That a text which means something can be told as it is."""
-    if "\0" in text or not _is_unicode(text):
-        raise ValueError(
-            f"{what} has a character that no host can hold (a NUL or half of a surrogate pair): {text[:60]!a}"
-        )
-
-
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _count(params: Mapping[str, Any], name: str) -> int | None:
-    value = params.get(name)
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
-        raise ParameterError(f'"{name}" is a number of rows, not {value!r}')
-    return value
-
-
-def _location_of(params: Mapping[str, Any]) -> Location:
-    """The location of a request; what is missing has its default."""
-    given = params.get("location")
-    if not isinstance(given, Mapping):
-        raise ParameterError('"location" is an object with a member "location"')
-    name = given.get("location")
-    must_copy = given.get("must_copy", True)
-    form = given.get("format", "parquet")
-    version = given.get("version", "")
-    if not isinstance(name, str):
-        raise ParameterError('"location.location" is a text')
-    if not isinstance(must_copy, bool):
-        raise ParameterError('"location.must_copy" is true or false')
-    if not isinstance(form, str) or not isinstance(version, str):
-        raise ParameterError('"location.format" and "location.version" are texts')
-    return Location(name, must_copy, form, version, _count(given, "num_rows"))
-
-
-def _told_location(location: Any) -> dict[str, Any]:
-    """A location that discover() returned, as the wire has it."""
-    if not isinstance(location, Location):
-        raise TypeError(f"discover() returns a list of Location, this one has a {type(location).__name__}")
-    name = location.location
-    if not isinstance(name, str):
-        raise TypeError(f"Location.location is a text, not {name!r}")
-    _check_text(name, "Location.location")
-    if len(name.encode("utf-8")) > MAX_NAME:
-        raise ValueError(f"Location.location has more than {MAX_NAME} bytes: {name[:60]}...")
-    for field, kind in (("must_copy", bool), ("format", str), ("version", str)):
-        value = getattr(location, field)
-        if not isinstance(value, kind):
-            raise TypeError(f'location "{name}": {field} is a {kind.__name__}, not {value!r}')
-        if isinstance(value, str):
-            _check_text(value, f'location "{name}": {field}')
-    rows = location.num_rows
-    if rows is not None and (isinstance(rows, bool) or not isinstance(rows, int) or rows < 0):
-        raise TypeError(f'location "{name}": num_rows is a number or None, not {rows!r}')
-    return {
-        "location": name,
-        "must_copy": location.must_copy,
-        "format": location.format,
-        "version": location.version,
-        "num_rows": rows,
-    }
-
-
 class Session:
     """One host, one connector. It is also what the connector's log(), progress() and cancelled() speak to."""
 
@@ -218,6 +149,8 @@ class Session:
         self._version = 1
         self._ring: Ring | None = None
         self._work: _Work | None = None
+        self._pages: Pages | None = None  # of the last discover, while there are more
+        self._n_pages = 0
         self._methods: dict[str, Callable[[dict[str, Any]], Any]] = {
             "handshake": self._handshake,
             "ping": lambda _: "pong",
@@ -242,6 +175,7 @@ class Session:
         except HostGoneError:
             return
         finally:
+            self._close_pages()
             if self._ring is not None:
                 self._ring.close()
 
@@ -430,36 +364,60 @@ class Session:
         return {
             "name": type(self._connector).__name__,
             "arguments": dict(arguments),
-            "capabilities": sorted({"limit", "projection"} | self._capabilities),
+            "capabilities": sorted({"limit", "pages", "projection"} | self._capabilities),
         }
 
     def _discover(self, params: dict[str, Any]) -> Any:
         attached = params.get("attached_locations", [])
         if not _is_texts(attached):
             raise ParameterError('"attached_locations" is a list of texts')
+        if self._version == 2 and "_page" in params:
+            return self._next_page(params["_page"])
+        self._close_pages()
         arguments = {name: value for name, value in params.items() if name != "attached_locations"}
         found = Method(self._connector.discover)(attached, arguments)
         if isinstance(found, (str, bytes, Mapping)) or not hasattr(found, "__iter__"):
             raise TypeError(f"discover() returns a list of Location, not {type(found).__name__}")
-        locations = []
-        for location in found:
-            locations.append(_told_location(location))
-            if len(locations) % _LISTEN_EVERY == 0:
-                self._listen()
-                self._check()
-        return {"locations": locations}
+        if self._version == 1 or (isinstance(found, Sequence) and len(found) <= _MAX_LIST):
+            return whole(found, self._hear_cancel, MAX_LINE)
+        self._pages = Pages(found, self._n_pages, self._hear_cancel)
+        return self._next_page(None)
+
+    def _next_page(self, name: Any) -> dict[str, Any]:
+        """The first page (None), or the one that was told as the next."""
+        pages = self._pages
+        if pages is None or pages.next != name:
+            raise ParameterError(f"there is no page {name!r}: pages are asked for in their order, each once")
+        try:
+            return pages.page()
+        finally:
+            self._n_pages = pages.number
+            if pages.next is None:  # the last one, or it failed
+                self._close_pages()
+
+    def _close_pages(self) -> None:
+        pages, self._pages = self._pages, None
+        if pages is not None:
+            try:
+                pages.close()
+            except _FAILURES as error:
+                complain(error)
+
+    def _hear_cancel(self) -> None:
+        self._listen()
+        self._check()
 
     def _stable_url(self, params: dict[str, Any]) -> Any:
-        found = Method(self._connector.stable_url)(_location_of(params), _arguments(params))
+        found = Method(self._connector.stable_url)(location_of(params), _arguments(params))
         if found is None:
             return None
         if not isinstance(found, StableUrl) or not isinstance(found.url, str):
             raise TypeError(f"stable_url() returns a StableUrl or None, not {found!r}")
-        _check_text(found.url, "StableUrl.url")
+        check_text(found.url, "StableUrl.url")
         return {"url": found.url}
 
     def _schema(self, params: dict[str, Any]) -> Any:
-        schema = self._connector_schema(_location_of(params), _arguments(params))
+        schema = self._connector_schema(location_of(params), _arguments(params))
         if schema is None:
             return {"schema": None}
         return {"schema": base64.b64encode(schema.serialize()).decode("ascii")}
@@ -472,7 +430,7 @@ class Session:
     # ---- data ----
 
     def _data(self, params: dict[str, Any]) -> None:
-        location = _location_of(params)
+        location = location_of(params)
         method = Method(self._connector.data)
         if self._version == 1:
             self._data_1(location, method, params)

@@ -99,6 +99,22 @@ def test_connector_speaks_the_golden_conversation(version: int) -> None:
     assert told(stdout.getvalue(), version) == expected
 
 
+class Paged(Connector):
+    def discover(self, attached_locations: list[str], year: str = "") -> Iterator[Location]:
+        return (Location(f"{year}/{n}") for n in range(1, 5))
+
+    def data(self, location: Location) -> Any:
+        return None
+
+
+def test_connector_speaks_the_golden_conversation_in_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("qanat_sdk.locations.PAGE", 2)
+    host, connector = conversation("version_2_pages.txt")
+    stdout = io.BytesIO()
+    _serve(Paged(), io.BytesIO(host), stdout)
+    assert stdout.getvalue() == connector
+
+
 def test_golden_version_2_holds_what_the_page_says() -> None:
     _, connector = conversation("version_2.txt")
     found = told(connector, 2)

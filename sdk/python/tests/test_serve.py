@@ -193,6 +193,116 @@ def test_discover(version: int) -> None:
     assert connector.asked == [("discover", ["x", "y"], {"db_host": "h"})]
 
 
+def all_pages(reader: Any, told: list[str]) -> list[str]:
+    """The names of the pages that come next, the first of which has the id 1."""
+    names: list[str] = []
+    for number in range(1, 1000):
+        reply = reader.reply()
+        assert reply["id"] == number
+        told.extend(found["location"] for found in reply["result"]["locations"])
+        if "next" not in reply["result"]:
+            break
+        names.append(reply["result"]["next"])
+    return names
+
+
+def asking(pages: int, first: int = 0) -> list[bytes]:
+    lines = [request("discover", {"attached_locations": []})]
+    return lines + [request("discover", {"_page": str(first + page)}, page + 1) for page in range(1, pages)]
+
+
+def test_generator_is_told_in_pages() -> None:
+    many = 3 * 4096 + 5
+    made: list[int] = []
+
+    def locations() -> Iterator[Location]:
+        for n in range(many):
+            made.append(n)
+            yield Location(str(n))
+
+    told: list[str] = []
+    assert all_pages(Talk(Returns(locations), 2).reader(*asking(4)), told) == ["1", "2", "3"]
+    assert told == [str(n) for n in range(many)]
+    # A host of version 1 gets the same at once; `_page` means nothing to it.
+    reply = Talk(Returns(locations), 1).call("discover")["result"]
+    assert "next" not in reply and len(reply["locations"]) == many
+    # Who asks no further gets no further, and the generator is closed.
+    made.clear()
+    Talk(Returns(locations), 2).call("discover")
+    assert len(made) == 4096
+
+
+def test_pages_are_small_where_names_are_long() -> None:
+    told: list[str] = []
+    reader = Talk(Returns(lambda: (Location("x" * 60_000 + str(n)) for n in range(50))), 2).reader(*asking(3))
+    assert len(all_pages(reader, told)) == 2
+    assert len(told) == len(set(told)) == 50
+
+
+def test_page_goes_out_when_the_next_location_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("qanat_sdk.locations._PATIENCE", 0.0)
+    told: list[str] = []
+    reader = Talk(Returns(lambda: iter([Location("a"), Location("b")])), 2).reader(*asking(3))
+    assert all_pages(reader, told) == ["1", "2"]
+    assert told == ["a", "b"]
+
+
+def test_lists_are_whole_unless_they_are_too_long_for_a_line() -> None:
+    for number, pages in ((1 << 16, 0), ((1 << 16) + 1, 16)):
+        told: list[str] = []
+        found = [Location(str(n)) for n in range(number)]
+        assert len(all_pages(Talk(Returns(lambda f=found: f), 2).reader(*asking(17)), told)) == pages
+        assert len(told) == number
+
+
+def test_pages_that_were_not_offered_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("qanat_sdk.locations.PAGE", 1)
+    closed: list[str] = []
+
+    def locations() -> Iterator[Location]:
+        try:
+            yield from (Location("a"), Location("b"), Location("c"))
+        finally:
+            closed.append("closed")
+
+    reader = Talk(Returns(locations), 2).reader(
+        request("discover", {"_page": "1"}, 1),
+        request("discover", {}, 2),
+        request("discover", {"_page": None}, 3),
+        request("discover", {"_page": 1}, 4),
+        request("discover", {}, 5),  # begins anew
+        request("discover", {"_page": "1"}, 6),
+        request("discover", {"_page": "2"}, 7),
+        request("discover", {"_page": "2"}, 8),
+    )
+    replies = [reader.reply() for _ in range(8)]
+    assert [reply.get("error", {}).get("code") for reply in replies] == [
+        -32602,
+        None,
+        -32602,
+        -32602,
+        None,
+        *[-32602, None, -32602],
+    ]
+    assert [reply["result"]["next"] for reply in replies if "result" in reply] == ["1", "2", "3"]
+    assert closed == ["closed", "closed"]
+
+
+def test_page_that_fails_ends_the_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("qanat_sdk.locations.PAGE", 2)
+
+    def locations() -> Iterator[Location]:
+        yield from (Location("a"), Location("b"))
+        raise RetryableError("the list broke off")
+
+    reader = Talk(Returns(locations), 2).reader(*asking(3), request("ping", identifier=9))
+    assert reader.reply()["result"]["next"] == "1"
+    error = reader.reply()["error"]
+    assert (error["message"], error["data"]["retryable"]) == ("the list broke off", True)
+    assert reader.reply()["error"]["code"] == -32602
+    assert reader.reply()["result"] == "pong"
+
+
 @pytest.mark.parametrize(
     ("found", "message"),
     [
@@ -407,7 +517,7 @@ def test_describe() -> None:
             "additionalProperties": False,
             "required": ["table"],
         },
-        "capabilities": ["filter", "limit", "projection", "stable_order"],
+        "capabilities": ["filter", "limit", "pages", "projection", "stable_order"],
     }
     Described.arguments = {"type": "object"}
     assert Talk(Described(lambda: None), 2).call("describe")["result"]["arguments"] == {"type": "object"}

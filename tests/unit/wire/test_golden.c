@@ -178,11 +178,24 @@ static void golden__version_2_is_understood(void **state)
     }
 }
 
+static void golden__pages_are_understood(void **state)
+{
+    (void)state;
+    for (size_t piece = 1; piece < 600; piece += 59) {
+        struct totals totals = replay("version_2_pages.txt", piece);
+        assert_int_equal(totals.version, 2);
+        assert_int_equal(totals.exchanges, 6);
+        assert_int_equal(totals.errors, 1);
+        assert_int_equal(totals.data, 0);
+    }
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(golden__version_1_is_understood),
         cmocka_unit_test(golden__version_2_is_understood),
+        cmocka_unit_test(golden__pages_are_understood),
     };
     if (argc != 2) {
         print_error("usage: test_golden FOLDER\n");
