@@ -123,8 +123,8 @@ static enum qn_status check_permission(const struct qn_connector_runtime *runtim
 /* Names that the protocol itself gives to parameters (docs/protocol/connector.md). */
 static bool is_reserved(const char *name)
 {
-    static const char *const reserved[] = { "location", "attached_locations", "_columns", "_filter",
-                                            "_limit",   "_skip_rows" };
+    static const char *const reserved[] = { "location", "attached_locations", "_columns", "_filter", "_limit",
+                                            "_page",    "_skip_rows" };
     for (size_t i = 0; i < sizeof reserved / sizeof reserved[0]; i++) {
         if (qn_text_equal(name, reserved[i])) {
             return true;

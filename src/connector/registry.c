@@ -8,6 +8,7 @@
 #define RUNTIMES_MAX 64 /* registered ones */
 
 static const struct qn_connector_runtime *const built_in[] = {
+    &qn__runtime_ffi,
     NULL,
 };
 static const struct qn_connector_runtime *registered[RUNTIMES_MAX];
