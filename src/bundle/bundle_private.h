@@ -69,8 +69,8 @@ enum qn_status qn__bundle_state(struct qn_bundle *bundle, const struct qn_bundle
                                 struct qn_error *err) QN_MUST_CHECK;
 
 /* Begin an operation, add changes (copied; they show in the state at once; `schema` is the text of an added block's schema,
- * NULL: unknown, and change->schema is not looked at), then end it or take it back. A change that does not fit what is
- * there is QN_ERR_DATA, and leaves the operation as it was. One operation at a time; ended without changes it leaves
+ * NULL: unknown, and change->schema is not looked at), then end it or take it back. A change that no commit can hold is
+ * QN_ERR_ARGUMENT, one that does not fit what is there QN_ERR_DATA; the operation stays as it was. One operation at a time; ended without changes it leaves
  * nothing. */
 enum qn_status qn__bundle_begin(struct qn_bundle *bundle, const char *name, struct qn_error *err) QN_MUST_CHECK;
 enum qn_status qn__bundle_add(struct qn_bundle *bundle, const struct qn_change *change, const char *schema,
@@ -127,12 +127,20 @@ enum qn_status qn__source_read(const struct qn_state_entry *entry, struct qn__so
                                struct qn_error *err) QN_MUST_CHECK;
 void qn__source_dispose(struct qn__source *source);
 
-/* ---- connectors.c ----------------------------------------------------------------------------------------------- */
+/* The sources of one connector are those of another name from now on. The operation is open. */
+enum qn_status qn__sources_follow(struct qn_bundle *bundle, const char *connector, const char *new_name,
+                                  struct qn_error *err) QN_MUST_CHECK;
 
-/* Open the connector of a name with arguments: one that is imported (temporary ones first, then the bundle's, for this
- * platform before any) or built in. With allow_external_code and system.connector_timeout of the configuration; relative
- * paths of its URI are of the current folder where that has the file, else of the bundle's. `processes` 0: the
- * connector's own choice. `events` may be NULL. */
+/* ---- connectors.c, connect.c ------------------------------------------------------------------------------------ */
+
+/* The URI of a name (qn_free): one that is imported (temporary ones first, then the bundle's; for this platform before
+ * any) or built in. QN_ERR_CONFIG: there is none. */
+enum qn_status qn__bundle_connector_uri(struct qn_bundle *bundle, const char *name, char **out,
+                                        struct qn_error *err) QN_MUST_CHECK;
+
+/* Open the connector of a name with arguments, with allow_external_code and connector_timeout of the configuration's
+ * section "system"; relative paths of its URI are of the current folder where that has the file, else of the bundle's.
+ * `processes` 0: the connector's own choice. `events` NULL: what it says goes to the log. */
 enum qn_status qn__bundle_connector(struct qn_bundle *bundle, const char *name, const char *arguments, int processes,
                                     const struct qn_connector_events *events, struct qn_connector **out,
                                     struct qn_error *err) QN_MUST_CHECK;

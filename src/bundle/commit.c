@@ -99,58 +99,69 @@ static bool value_is_plain(const json_t *value, int depth)
     }
 }
 
-static enum qn_status refuse(struct qn_error *err, const char *what, size_t index)
+static enum qn_status refuse(struct qn_error *err, const char *what)
 {
-    return qn_error_set(err, QN_ERR_ARGUMENT, "change %zu of the commit: %s", index, what);
+    return qn_error_set(err, QN_ERR_ARGUMENT, "%s", what);
 }
 
-static enum qn_status check_block(const struct qn_commit *commit, size_t index, struct qn_error *err)
+static enum qn_status check_block(const struct qn_change *change, struct qn_error *err)
 {
-    const struct qn_change *change = &commit->changes[index];
     if (!text_is_valid(change->version, QN_COMMIT_MAX_TEXT)) {
-        return refuse(err, "the version is too long or not UTF-8", index);
+        return refuse(err, "the version is too long or not UTF-8");
     }
     if (change->source[0] != '\0' && !qn_commit_name_is_valid(change->source)) {
-        return refuse(err, "not a name of a source", index);
+        return refuse(err, "not a name of a source");
     }
     if (!qn_commit_format_is_valid(change->format)) {
-        return refuse(err, "not a name of a format", index);
+        return refuse(err, "not a name of a format");
     }
     if (change->url != NULL && (change->url[0] == '\0' || !text_is_valid(change->url, QN_COMMIT_MAX_TEXT))) {
-        return refuse(err, "the URL is empty, too long or not UTF-8", index);
+        return refuse(err, "the URL is empty, too long or not UTF-8");
     }
     bool unknown_hash = change->url != NULL && change->sha256[0] == '\0';
     if (!unknown_hash && !qn_sha256_parse(change->sha256, NULL)) {
-        return refuse(err, "the SHA-256 is not 64 lower-case hexadecimal digits", index);
+        return refuse(err, "the SHA-256 is not 64 lower-case hexadecimal digits");
     }
-    if (change->rows < -1 || change->bytes < -1 || change->schema < -1) {
-        return refuse(err, "a number is below -1", index);
-    }
-    if (change->schema >= 0 && (uint64_t)change->schema >= commit->n_schemas) {
-        return refuse(err, "a schema that the commit does not have", index);
+    if (change->rows < -1 || change->bytes < -1) {
+        return refuse(err, "a number is below -1");
     }
     return QN_OK;
 }
 
-static enum qn_status check_change(const struct qn_commit *commit, size_t index, struct qn_error *err)
+enum qn_status qn_commit_check_change(const struct qn_change *change, struct qn_error *err)
 {
-    const struct qn_change *change = &commit->changes[index];
     if ((unsigned)change->kind >= QN_CHANGE_KINDS) {
-        return refuse(err, "an unknown kind", index);
+        return refuse(err, "an unknown kind");
     }
     if (change->kind >= QN_CHANGE_SET) {
         if ((unsigned)change->object >= QN_OBJECT_KINDS || !qn_commit_name_is_valid(change->name)) {
-            return refuse(err, "not a kind or a name of an object", index);
+            return refuse(err, "not a kind or a name of an object");
         }
         return QN_OK; /* the value is checked where it is written */
     }
     if (!qn_commit_name_is_valid(change->pack)) {
-        return refuse(err, "not a name of a pack", index);
+        return refuse(err, "not a name of a pack");
     }
     if (change->location[0] == '\0' || !text_is_valid(change->location, QN_COMMIT_MAX_TEXT)) {
-        return refuse(err, "the location is empty, too long or not UTF-8", index);
+        return refuse(err, "the location is empty, too long or not UTF-8");
     }
-    return change->kind == QN_CHANGE_REMOVE ? QN_OK : check_block(commit, index, err);
+    return change->kind == QN_CHANGE_REMOVE ? QN_OK : check_block(change, err);
+}
+
+/* The same, with the schema that it names. */
+static enum qn_status check_change(const struct qn_commit *commit, size_t index, struct qn_error *err)
+{
+    const struct qn_change *change = &commit->changes[index];
+    enum qn_status status = qn_commit_check_change(change, err);
+    bool block = change->kind == QN_CHANGE_ADD || change->kind == QN_CHANGE_REPLACE;
+    if (status == QN_OK && block &&
+        (change->schema < -1 || (change->schema >= 0 && (uint64_t)change->schema >= commit->n_schemas))) {
+        status = refuse(err, "a schema that the commit does not have");
+    }
+    if (status != QN_OK) {
+        qn_error_prefix(err, "change %zu of the commit", index);
+    }
+    return status;
 }
 
 static enum qn_status check_commit(const struct qn_commit *commit, struct qn_error *err)
@@ -230,8 +241,7 @@ static void put_block(struct qn_buffer *out, const struct qn_change *change)
     qn_buffer_append_byte(out, '}');
 }
 
-/* The canonical text of a value; malloc'ed by jansson. */
-static enum qn_status canonical_value(const char *text, char **out, struct qn_error *err)
+enum qn_status qn_commit_value(const char *text, char **out, struct qn_error *err)
 {
     json_error_t failure;
     json_t *value = text_is_valid(text, QN_COMMIT_MAX_SCHEMA)
@@ -252,14 +262,6 @@ static enum qn_status canonical_value(const char *text, char **out, struct qn_er
     return QN_OK;
 }
 
-enum qn_status qn_commit_check_value(const char *text, struct qn_error *err)
-{
-    char *canonical = NULL;
-    QN_TRY(canonical_value(text, &canonical, err));
-    free(canonical);
-    return QN_OK;
-}
-
 static enum qn_status put_object(struct qn_buffer *out, const struct qn_change *change, struct qn_error *err)
 {
     put_key_text(out, "{\"kind\":", object_names[change->object]);
@@ -267,7 +269,7 @@ static enum qn_status put_object(struct qn_buffer *out, const struct qn_change *
     put_key_text(out, ",\"op\":", op_names[change->kind]);
     if (change->kind == QN_CHANGE_SET) {
         char *value = NULL;
-        QN_TRY(canonical_value(change->value, &value, err));
+        QN_TRY(qn_commit_value(change->value, &value, err));
         qn_buffer_append_text(out, ",\"value\":");
         qn_buffer_append_text(out, value);
         free(value);

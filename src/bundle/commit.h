@@ -82,9 +82,12 @@ enum qn_status qn_commit_parse(const void *bytes, size_t size, struct qn_commit 
 /* Free what a parsed commit owns; it is empty afterwards. Not for one that a caller has built. */
 void qn_commit_dispose(struct qn_commit *commit);
 
-/* Whether a commit can hold a value: JSON of at most QN_COMMIT_MAX_SCHEMA bytes and QN_COMMIT_MAX_DEPTH levels, without
- * fractions; else QN_ERR_ARGUMENT. */
-enum qn_status qn_commit_check_value(const char *text, struct qn_error *err) QN_MUST_CHECK;
+/* The canonical text of a value, malloc'ed; QN_ERR_ARGUMENT where it is not JSON of at most QN_COMMIT_MAX_SCHEMA bytes and
+ * QN_COMMIT_MAX_DEPTH levels without fractions. */
+enum qn_status qn_commit_value(const char *text, char **out, struct qn_error *err) QN_MUST_CHECK;
+
+/* Whether a commit can hold a change, but for its schema and its value; QN_ERR_ARGUMENT says what is wrong. */
+enum qn_status qn_commit_check_change(const struct qn_change *change, struct qn_error *err) QN_MUST_CHECK;
 
 /* Append a text as a JSON string in the canonical form, quotes included. */
 void qn_commit_put_text(struct qn_buffer *out, const char *text);

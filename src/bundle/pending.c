@@ -10,6 +10,7 @@
 #include "bundle/folder.h"
 #include "os/clock.h"
 
+#include <stdlib.h>
 #include <unistd.h>
 
 #define LOCK_WAIT_MS 60000
@@ -132,17 +133,14 @@ static enum qn_status reserve_change(struct qn__operation *operation, struct qn_
     return QN_OK;
 }
 
-enum qn_status qn__bundle_add(struct qn_bundle *bundle, const struct qn_change *change, const char *schema,
-                              struct qn_error *err)
+/* It fits a commit, fits the state, and is kept. */
+static enum qn_status add_change(struct qn_bundle *bundle, const struct qn_change *change, const char *schema,
+                                 struct qn_error *err)
 {
-    const struct qn_bundle_state *state = NULL;
-    if (!bundle->operation_open) {
-        return qn_error_set(err, QN_ERR_INTERNAL, "a change of a bundle outside of an operation");
-    }
-    QN_TRY(qn__bundle_state(bundle, &state, err));
     struct qn__operation *operation = last_operation(bundle);
+    QN_TRY(qn_commit_check_change(change, err));
     QN_TRY(reserve_change(operation, err));
-    struct qn__pending_change pending = { .was_there = qn_bundle_state_same(state, change) != NULL };
+    struct qn__pending_change pending = { .was_there = qn_bundle_state_same(bundle->state, change) != NULL };
     QN_TRY(qn_state_entry_copy(change, schema, QN_VERSION_PENDING, &pending.made, err));
     enum qn_status status = qn_bundle_state_change(bundle->state, change, schema, QN_VERSION_PENDING, err);
     if (status != QN_OK) {
@@ -151,6 +149,26 @@ enum qn_status qn__bundle_add(struct qn_bundle *bundle, const struct qn_change *
     }
     operation->changes[operation->n_changes++] = pending;
     return QN_OK;
+}
+
+enum qn_status qn__bundle_add(struct qn_bundle *bundle, const struct qn_change *change, const char *schema,
+                              struct qn_error *err)
+{
+    const struct qn_bundle_state *state = NULL;
+    if (!bundle->operation_open) {
+        return qn_error_set(err, QN_ERR_INTERNAL, "a change of a bundle outside of an operation");
+    }
+    QN_TRY(qn__bundle_state(bundle, &state, err));
+    if (change->kind != QN_CHANGE_SET) {
+        return add_change(bundle, change, schema, err);
+    }
+    struct qn_change canonical = *change;
+    char *value = NULL;
+    QN_TRY(qn_commit_value(change->value, &value, err));
+    canonical.value = value;
+    enum qn_status status = add_change(bundle, &canonical, NULL, err);
+    free(value); /* jansson's */
+    return status;
 }
 
 void qn__bundle_end(struct qn_bundle *bundle)

@@ -1,5 +1,5 @@
 /*
- * sources.c: sources of a bundle: connectors with arguments that feed packs; and what tasks keep beside their rows.
+ * sources.c: sources of a bundle: connectors with arguments that feed packs.
  *
  * A source is an object of the bundle, its id is its name. Threads: see bundle_private.h.
  */
@@ -7,8 +7,15 @@
 #include "base/text.h"
 #include "bundle/bundle_private.h"
 
+#include "format/format.h"
+
 #include <jansson.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <sys/random.h>
+
+#define ID_BYTES 8
+#define ID_TRIES 16
 
 /* ---- as it is kept ---------------------------------------------------------------------------------------------- */
 
@@ -71,63 +78,260 @@ enum qn_status qn__source_read(const struct qn_state_entry *entry, struct qn__so
     return QN_OK;
 }
 
-/* ---- checkpoints of tasks --------------------------------------------------------------------------------------- */
+/* ---- making ----------------------------------------------------------------------------------------------------- */
 
-static enum qn_status check_task(const char *task, struct qn_error *err)
+static enum qn_status new_id(const struct qn_bundle_state *state, char out[2 * ID_BYTES + 1], struct qn_error *err)
 {
-    if (!qn_commit_name_is_valid(task)) {
-        return qn_error_set(
-            err, QN_ERR_ARGUMENT,
-            "\"%.80s\" is not a name of a checkpoint: 1 to 255 bytes without control characters, / and \\", task);
+    for (int i = 0; i < ID_TRIES; i++) {
+        unsigned char bytes[ID_BYTES];
+        if (getrandom(bytes, sizeof bytes, 0) != (ssize_t)sizeof bytes) {
+            return qn_error_set(err, QN_ERR_IO, "asking for random bytes: %m");
+        }
+        for (size_t k = 0; k < sizeof bytes; k++) {
+            (void)snprintf(out + 2 * k, 3, "%02x", bytes[k]);
+        }
+        if (qn_bundle_state_object(state, QN_OBJECT_SOURCE, out) == NULL) {
+            return QN_OK;
+        }
+    }
+    return qn_error_set(err, QN_ERR_INTERNAL, "no id for a source was free");
+}
+
+/* NULL: none. *out is a new reference. */
+static enum qn_status check_arguments(const char *arguments, json_t **out, struct qn_error *err)
+{
+    json_t *object = arguments != NULL ? json_loads(arguments, JSON_REJECT_DUPLICATES, NULL) : json_object();
+    if (object == NULL || !are_texts(object)) {
+        json_decref(object);
+        return qn_error_set(err, QN_ERR_CONFIG, "the arguments of a source are not a JSON object of texts");
+    }
+    *out = object;
+    return QN_OK;
+}
+
+static enum qn_status choose_format(const char *save_as, const char **out, struct qn_error *err)
+{
+    const struct qn_format *format = NULL;
+    if (save_as == NULL) {
+        *out = qn_format_find("parquet") != NULL ? "parquet" : "arrow";
+        return QN_OK;
+    }
+    QN_TRY(qn_format_get(save_as, &format, err));
+    if (format->writer_new == NULL) {
+        return qn_error_set(err, QN_ERR_CONFIG, "a source cannot be kept as \"%.40s\": this format is only read",
+                            save_as);
+    }
+    *out = save_as;
+    return QN_OK;
+}
+
+/* Takes `arguments` over. *out is jansson's. */
+static enum qn_status source_text(const char *connector, json_t *arguments, const char *pack, const char *save_as,
+                                  char **out, struct qn_error *err)
+{
+    json_t *value = json_pack("{s:o,s:s,s:s,s:s}", "arguments", arguments, "connector", connector, "pack", pack,
+                              "save_as", save_as);
+    char *text = value != NULL ? json_dumps(value, JSON_COMPACT | JSON_SORT_KEYS) : NULL;
+    json_decref(value);
+    if (text == NULL) {
+        return qn__no_memory(err);
+    }
+    *out = text;
+    return QN_OK;
+}
+
+static enum qn_status set_source(struct qn_bundle *bundle, const char *id, const char *text, struct qn_error *err)
+{
+    const struct qn_change change = { .kind = QN_CHANGE_SET, .object = QN_OBJECT_SOURCE, .name = id, .value = text };
+    return qn__bundle_add(bundle, &change, NULL, err);
+}
+
+/* The connector is opened, which shows that its name, arguments and permission are right, and closed again. */
+static enum qn_status try_connector(struct qn_bundle *bundle, const char *connector, const json_t *arguments,
+                                    struct qn_error *err)
+{
+    struct qn_connector *opened = NULL;
+    char *text = json_dumps(arguments, JSON_COMPACT | JSON_SORT_KEYS);
+    if (text == NULL) {
+        return qn__no_memory(err);
+    }
+    enum qn_status status = qn__bundle_connector(bundle, connector, text, 1, NULL, &opened, err);
+    free(text); /* jansson's */
+    if (status == QN_OK) {
+        qn_connector_free(opened);
+    }
+    return status;
+}
+
+static enum qn_status add_source(struct qn_bundle *bundle, const char *text, char **id_out, struct qn_error *err)
+{
+    const struct qn_bundle_state *state = NULL;
+    char id[2 * ID_BYTES + 1];
+    QN_TRY(qn__bundle_state(bundle, &state, err));
+    QN_TRY(new_id(state, id, err));
+    qn_auto_free char *copy = qn_strdup(id);
+    if (copy == NULL) {
+        return qn__no_memory(err);
+    }
+    QN_TRY(qn__bundle_begin(bundle, "create_source", err));
+    QN_TRY(qn__bundle_close(bundle, set_source(bundle, id, text, err)));
+    if (id_out != NULL) {
+        *id_out = qn_steal(&copy);
     }
     return QN_OK;
 }
 
-static enum qn_status set_checkpoint(struct qn_bundle *bundle, const char *task, const char *value,
-                                     struct qn_error *err)
+static enum qn_status create_source(struct qn_bundle *bundle, const char *connector, const char *arguments,
+                                    const char *pack, const char *save_as, char **id_out, struct qn_error *err)
 {
-    const struct qn_bundle_state *state = NULL;
-    QN_TRY(check_task(task, err));
-    QN_TRY(qn__bundle_state(bundle, &state, err));
-    if (value == NULL && qn_bundle_state_object(state, QN_OBJECT_CHECKPOINT, task) == NULL) {
-        return QN_OK;
+    const char *format = NULL;
+    json_t *object = NULL;
+    if (!qn_commit_name_is_valid(pack)) {
+        return qn_error_set(err, QN_ERR_CONFIG,
+                            "\"%.80s\" is not a name of a pack: 1 to 255 bytes without control characters, / and \\",
+                            pack);
     }
-    const struct qn_change change = { .kind = value != NULL ? QN_CHANGE_SET : QN_CHANGE_UNSET,
-                                      .object = QN_OBJECT_CHECKPOINT,
-                                      .name = task,
-                                      .value = value };
-    QN_TRY(qn_commit_check_value(value != NULL ? value : "null", err));
-    QN_TRY(qn__bundle_begin(bundle, "set_checkpoint", err));
-    return qn__bundle_close(bundle, qn__bundle_add(bundle, &change, NULL, err));
+    QN_TRY(choose_format(save_as, &format, err));
+    QN_TRY(check_arguments(arguments, &object, err));
+    enum qn_status status = try_connector(bundle, connector, object, err);
+    if (status != QN_OK) {
+        json_decref(object);
+        return status;
+    }
+    char *text = NULL;
+    QN_TRY(source_text(connector, object, pack, format, &text, err));
+    status = add_source(bundle, text, id_out, err);
+    free(text); /* jansson's */
+    return status;
 }
 
-enum qn_status qn_bundle_set_checkpoint(struct qn_bundle *bundle, const char *task, const char *value,
-                                        struct qn_error *err)
+enum qn_status qn_bundle_create_source(struct qn_bundle *bundle, const char *connector, const char *arguments,
+                                       const char *pack, const char *save_as, char **id_out, struct qn_error *err)
 {
     QN_TRY(qn__bundle_enter(bundle, QN__BUNDLE_CHANGES, err));
-    enum qn_status status = set_checkpoint(bundle, task, value, err);
+    enum qn_status status = create_source(bundle, connector, arguments, pack, save_as, id_out, err);
     qn__bundle_leave(bundle);
     return status;
 }
 
-static enum qn_status find_checkpoint(struct qn_bundle *bundle, const char *task, char **out, struct qn_error *err)
+/* ---- dropping and renaming -------------------------------------------------------------------------------------- */
+
+/* Names of objects, copied: a change moves the entries of the state. */
+struct names {
+    char **items;
+    size_t count;
+};
+
+static void dispose_names(struct names *names)
 {
-    const struct qn_bundle_state *state = NULL;
-    QN_TRY(check_task(task, err));
-    QN_TRY(qn__bundle_state(bundle, &state, err));
-    const struct qn_state_entry *entry = qn_bundle_state_object(state, QN_OBJECT_CHECKPOINT, task);
-    char *copy = entry != NULL ? qn_strdup(entry->change.value) : NULL;
-    if (entry != NULL && copy == NULL) {
+    for (size_t i = 0; i < names->count; i++) {
+        qn_free(names->items[i]);
+    }
+    qn_free(names->items);
+}
+
+static enum qn_status add_name(struct names *names, const char *name, struct qn_error *err)
+{
+    char **items = qn_realloc_array(names->items, names->count + 1, sizeof *items);
+    if (items == NULL) {
         return qn__no_memory(err);
     }
-    *out = copy;
+    names->items = items;
+    items[names->count] = qn_strdup(name);
+    if (items[names->count] == NULL) {
+        return qn__no_memory(err);
+    }
+    names->count++;
     return QN_OK;
 }
 
-enum qn_status qn_bundle_checkpoint(struct qn_bundle *bundle, const char *task, char **out, struct qn_error *err)
+/* Objects of a kind whose value has this text as that member. */
+static enum qn_status find_objects(struct qn_bundle *bundle, enum qn_object_kind kind, const char *member,
+                                   const char *text, struct names *out, struct qn_error *err)
 {
-    QN_TRY(qn__bundle_enter(bundle, QN__BUNDLE_READS, err));
-    enum qn_status status = find_checkpoint(bundle, task, out, err);
+    const struct qn_bundle_state *state = NULL;
+    QN_TRY(qn__bundle_state(bundle, &state, err));
+    size_t place = 0;
+    const struct qn_state_entry *entry;
+    while ((entry = qn_bundle_state_next(state, &place)) != NULL) {
+        if (entry->change.kind != QN_CHANGE_SET || entry->change.object != kind) {
+            continue;
+        }
+        json_t *value = json_loads(entry->change.value, JSON_DECODE_ANY, NULL);
+        const char *found = json_string_value(json_object_get(value, member));
+        enum qn_status status =
+            found != NULL && qn_text_equal(found, text) ? add_name(out, entry->change.name, err) : QN_OK;
+        json_decref(value);
+        QN_TRY(status);
+    }
+    return QN_OK;
+}
+
+static enum qn_status follow(struct qn_bundle *bundle, const char *id, const char *new_name, struct qn_error *err)
+{
+    const struct qn_bundle_state *state = NULL;
+    struct qn__source source;
+    QN_TRY(qn__bundle_state(bundle, &state, err));
+    QN_TRY(qn__source_read(qn_bundle_state_object(state, QN_OBJECT_SOURCE, id), &source, err));
+    json_t *arguments = NULL;
+    char *text = NULL;
+    enum qn_status status = check_arguments(source.arguments, &arguments, err);
+    if (status == QN_OK) {
+        status = source_text(new_name, arguments, source.pack, source.save_as, &text, err);
+    }
+    if (status == QN_OK) {
+        status = set_source(bundle, id, text, err);
+    }
+    free(text); /* jansson's */
+    qn__source_dispose(&source);
+    return status;
+}
+
+enum qn_status qn__sources_follow(struct qn_bundle *bundle, const char *connector, const char *new_name,
+                                  struct qn_error *err)
+{
+    struct names ids = { 0 };
+    enum qn_status status = find_objects(bundle, QN_OBJECT_SOURCE, "connector", connector, &ids, err);
+    for (size_t i = 0; i < ids.count && status == QN_OK; i++) {
+        status = follow(bundle, ids.items[i], new_name, err);
+    }
+    dispose_names(&ids);
+    return status;
+}
+
+static enum qn_status unset(struct qn_bundle *bundle, enum qn_object_kind kind, const char *name, struct qn_error *err)
+{
+    const struct qn_change change = { .kind = QN_CHANGE_UNSET, .object = kind, .name = name };
+    return qn__bundle_add(bundle, &change, NULL, err);
+}
+
+/* The source, and what the retry list has of it. */
+static enum qn_status unset_source(struct qn_bundle *bundle, const char *id, struct qn_error *err)
+{
+    struct names failures = { 0 };
+    enum qn_status status = find_objects(bundle, QN_OBJECT_FAILURE, "source", id, &failures, err);
+    for (size_t i = 0; i < failures.count && status == QN_OK; i++) {
+        status = unset(bundle, QN_OBJECT_FAILURE, failures.items[i], err);
+    }
+    dispose_names(&failures);
+    return status == QN_OK ? unset(bundle, QN_OBJECT_SOURCE, id, err) : status;
+}
+
+static enum qn_status drop_source(struct qn_bundle *bundle, const char *id, struct qn_error *err)
+{
+    const struct qn_bundle_state *state = NULL;
+    QN_TRY(qn__bundle_state(bundle, &state, err));
+    if (qn_bundle_state_object(state, QN_OBJECT_SOURCE, id) == NULL) {
+        return qn_error_set(err, QN_ERR_CONFIG, "source \"%.80s\" is unknown", id);
+    }
+    QN_TRY(qn__bundle_begin(bundle, "drop_source", err));
+    return qn__bundle_close(bundle, unset_source(bundle, id, err));
+}
+
+enum qn_status qn_bundle_drop_source(struct qn_bundle *bundle, const char *id, struct qn_error *err)
+{
+    QN_TRY(qn__bundle_enter(bundle, QN__BUNDLE_CHANGES, err));
+    enum qn_status status = drop_source(bundle, id, err);
     qn__bundle_leave(bundle);
     return status;
 }

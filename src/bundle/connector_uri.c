@@ -1,0 +1,110 @@
+/*
+ * connector_uri.c: looks for the file that a connector's URI names.
+ *
+ * `ffi::path.so[:symbol]`, `java::x.jar`, `cassette::file`, `ipc::command ...`, where a command is a script (*.py), a path,
+ * or a name that PATH has. Threads: no state but the current folder.
+ */
+#include "bundle/connector_uri.h"
+
+#include "base/memory.h"
+#include "base/text.h"
+#include "connector/command.h"
+
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define SCRIPT_MARK "qanat-script" /* stands for the interpreter, which is of no interest here */
+
+static enum qn_status not_found(const char *what, struct qn_error *err)
+{
+    return qn_error_set(err, QN_ERR_CONFIG, "\"%.300s\" not found", what);
+}
+
+static enum qn_status find_file(const char *path, const char *bundle_path, bool *of_bundle_out, struct qn_error *err)
+{
+    char below[PATH_MAX];
+    if (path[0] == '\0') {
+        return qn_error_set(err, QN_ERR_CONFIG, "the URI names no file");
+    }
+    if (access(path, R_OK) == 0) {
+        *of_bundle_out = false;
+        return QN_OK;
+    }
+    int size = snprintf(below, sizeof below, "%s/%s", bundle_path, path);
+    if (path[0] != '/' && size > 0 && (size_t)size < sizeof below && access(below, R_OK) == 0) {
+        *of_bundle_out = true;
+        return QN_OK;
+    }
+    return not_found(path, err);
+}
+
+/* The path before ":symbol". */
+static enum qn_status find_library(const char *entry, const char *bundle_path, bool *of_bundle_out,
+                                   struct qn_error *err)
+{
+    size_t size = strlen(entry);
+    const char *colon = strrchr(entry, ':');
+    if (colon != NULL && strchr(colon, '/') == NULL) {
+        size = (size_t)(colon - entry);
+    }
+    qn_auto_free char *path = qn_strndup(entry, size);
+    return path != NULL ? find_file(path, bundle_path, of_bundle_out, err) : qn__no_memory(err);
+}
+
+static enum qn_status find_program(const char *name, struct qn_error *err)
+{
+    const char *folders = getenv("PATH");
+    char path[PATH_MAX];
+    for (const char *start = folders; start != NULL;) {
+        const char *end = strchr(start, ':');
+        size_t length = end != NULL ? (size_t)(end - start) : strlen(start);
+        int size = snprintf(path, sizeof path, "%.*s/%s", (int)(length < PATH_MAX ? length : PATH_MAX), start, name);
+        if (size > 0 && (size_t)size < sizeof path && access(path, X_OK) == 0) {
+            return QN_OK;
+        }
+        start = end != NULL ? end + 1 : NULL;
+    }
+    return not_found(name, err);
+}
+
+static enum qn_status find_command(const char *entry, const char *bundle_path, bool *of_bundle_out,
+                                   struct qn_error *err)
+{
+    struct qn_command command;
+    QN_TRY(qn_command_split(entry, SCRIPT_MARK, &command, err));
+    enum qn_status status;
+    if (command.n > 1 && qn_text_equal(command.argv[0], SCRIPT_MARK)) {
+        status = find_file(command.argv[1], bundle_path, of_bundle_out, err);
+    } else if (strchr(command.argv[0], '/') != NULL) {
+        status = find_file(command.argv[0], bundle_path, of_bundle_out, err);
+    } else {
+        status = find_program(command.argv[0], err);
+    }
+    qn_command_dispose(&command);
+    return status;
+}
+
+enum qn_status qn__connector_uri_find(const char *uri, const char *bundle_path, bool *of_bundle_out,
+                                      struct qn_error *err)
+{
+    static const struct {
+        const char *prefix;
+        enum qn_status (*find)(const char *entry, const char *bundle_path, bool *of_bundle_out, struct qn_error *err);
+    } kinds[] = {
+        { "ffi::", find_library },
+        { "java::", find_file },
+        { "cassette::", find_file },
+        { "ipc::", find_command },
+    };
+    bool of_bundle = false;
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        size_t size = strlen(kinds[i].prefix);
+        if (strncmp(uri, kinds[i].prefix, size) == 0) {
+            QN_TRY(kinds[i].find(uri + size, bundle_path, &of_bundle, err));
+        }
+    }
+    *of_bundle_out = of_bundle;
+    return QN_OK;
+}
