@@ -29,7 +29,8 @@ static PyObject *shutdown(PyObject *module, PyObject *unused)
 {
     (void)unused;
     Py_BEGIN_ALLOW_THREADS qn_processor_shutdown();
-    Py_END_ALLOW_THREADS native_log_clear(PyModule_GetState(module));
+    Py_END_ALLOW_THREADS native_python_runtime_shutdown();
+    native_log_clear(PyModule_GetState(module));
     native_interrupt_clear();
     Py_RETURN_NONE;
 }
@@ -135,7 +136,8 @@ static int execute(PyObject *module)
         add_type(module, &native_schema_spec, &state->schema_type) < 0 ||
         add_type(module, &native_task_spec, &state->task_type) < 0 ||
         add_type(module, &native_processor_spec, &state->processor_type) < 0 ||
-        add_type(module, &native_execution_spec, &state->execution_type) < 0) {
+        add_type(module, &native_execution_spec, &state->execution_type) < 0 ||
+        add_type(module, &native_connector_spec, &state->connector_type) < 0 || native_python_runtime_init(state) < 0) {
         return -1;
     }
     return native_log_init(state) < 0 || native_interrupt_init() < 0 ? -1 : 0;
@@ -152,6 +154,7 @@ static int traverse(PyObject *module, visitproc visit, void *arg)
     Py_VISIT(state->task_type);
     Py_VISIT(state->processor_type);
     Py_VISIT(state->execution_type);
+    Py_VISIT(state->connector_type);
     for (size_t i = 0; i < NATIVE_STATUSES; i++) {
         Py_VISIT(state->errors[i]);
     }
@@ -176,6 +179,7 @@ static int clear(PyObject *module)
     Py_CLEAR(state->task_type);
     Py_CLEAR(state->processor_type);
     Py_CLEAR(state->execution_type);
+    Py_CLEAR(state->connector_type);
     for (size_t i = 0; i < NATIVE_STATUSES; i++) {
         Py_CLEAR(state->errors[i]);
     }

@@ -27,6 +27,7 @@ struct native_state {
     PyTypeObject *task_type;
     PyTypeObject *processor_type;
     PyTypeObject *execution_type;
+    PyTypeObject *connector_type;
     PyObject *errors[NATIVE_STATUSES]; /* exception classes by enum qn_status; NULL for QN_OK */
     PyObject *decimal_type;            /* decimal.Decimal and so on: NULL until the first value that may be one */
     PyObject *uuid_type;
@@ -220,6 +221,14 @@ extern PyType_Spec native_execution_spec;
 PyObject *native_execution_run(struct native_state *state, struct qn_processor *processor,
                                struct native_shared_schema *schema, struct ArrowArrayStream *rows,
                                struct ArrowArrayStream *checkpoint);
+
+/* ---- connector.c and python_runtime.c ---------------------------------------------------------------------------- */
+
+extern PyType_Spec native_connector_spec;
+/* Register the runtime python:: of connectors; it imports nothing until a connector is opened. */
+int native_python_runtime_init(struct native_state *state);
+/* The interpreter is about to end: connectors in Python fail from now on. */
+void native_python_runtime_shutdown(void);
 
 /* ---- module.c -------------------------------------------------------------------------------------------------- */
 

@@ -41,6 +41,7 @@ from qanat.errors import (
 )
 
 if TYPE_CHECKING:
+    from qanat._connector import ConnectorHandle, Location, open_connector
     from qanat.processor import Processor
     from qanat.task import Progress, Task, TaskResult
 
@@ -53,12 +54,14 @@ __all__ = [
     "ConnectionBusyError",
     "ConnectionClosedError",
     "ConnectorError",
+    "ConnectorHandle",
     "ConstraintViolationError",
     "DataError",
     "DatabaseConfig",
     "DatabaseConnectionError",
     "FileError",
     "InternalError",
+    "Location",
     "NotSupportedError",
     "OutOfMemoryError",
     "Processor",
@@ -77,6 +80,7 @@ __all__ = [
     "get_include",
     "get_library",
     "load_config",
+    "open_connector",
 ]
 
 __version__ = _native.version()
@@ -92,6 +96,10 @@ def __getattr__(name: str) -> object:
         from qanat.processor import Processor
 
         return Processor
+    if name in ("ConnectorHandle", "Location", "open_connector"):
+        from qanat import _connector
+
+        return getattr(_connector, name)
     raise AttributeError(f"module 'qanat' has no attribute {name!r}")
 
 

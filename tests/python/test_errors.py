@@ -45,7 +45,8 @@ def test_unknown_fields_are_none() -> None:
     known: dict[str, Any] = dict(error.__dict__)
     assert known.pop("retryable") is False
     assert set(known) == {
-        "sqlstate", "retry_after", "constraint", "schema", "table", "column", "row", "detail", "hint", "position", "sql",
+        "sqlstate", "retry_after", "constraint", "schema", "table", "column", "row", "detail", "hint", "position",
+        "sql",
     }  # fmt: skip
     assert set(known.values()) == {None}
 

@@ -16,7 +16,7 @@ from types import ModuleType
 from qanat.compat import _connector, _database
 from qanat.errors import ArgumentError
 
-__all__ = ["install_as", "names"]
+__all__ = ["install_as", "installed", "names"]
 
 _MAKERS: dict[str, Callable[[], dict[str, ModuleType]]] = {
     "bundlebase_sdk": _connector.modules,
@@ -27,6 +27,11 @@ _MAKERS: dict[str, Callable[[], dict[str, ModuleType]]] = {
 def names() -> list[str]:
     """The names that can be installed."""
     return sorted(_MAKERS)
+
+
+def installed() -> list[str]:
+    """The names that stand for qanat in this process."""
+    return [name for name in names() if getattr(sys.modules.get(name), "__qanat_compat__", False)]
 
 
 def install_as(*wanted: str) -> None:

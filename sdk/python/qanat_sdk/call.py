@@ -71,3 +71,21 @@ class Method:
             if parameter.default is parameter.empty and name not in required:
                 required.append(name)
         return self._takes_any
+
+
+def describe(connector: Any, capabilities: frozenset[str]) -> dict[str, Any]:
+    """What a connector says of itself: its own word on its arguments, or what the parameters of its methods tell."""
+    arguments = getattr(connector, "arguments", None)
+    if arguments is None:
+        properties: dict[str, Any] = {}
+        required: list[str] = []
+        functions = (connector.discover, connector.data)
+        more = [Method(function).describe(properties, required) for function in functions]
+        arguments = {"type": "object", "properties": properties, "additionalProperties": all(more)}
+        if required:
+            arguments["required"] = required
+    return {
+        "name": type(connector).__name__,
+        "arguments": dict(arguments),
+        "capabilities": sorted({"limit", "pages", "projection"} | capabilities),
+    }

@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 
 import pyarrow as pa
 
-from qanat_sdk.call import Method, ParameterError
+from qanat_sdk.call import Method, ParameterError, describe
 from qanat_sdk.connector import Connector, Location, StableUrl
 from qanat_sdk.data import Stream, limit_rows, select, skip_rows, stream_of
 from qanat_sdk.errors import CancelledError, ConnectorError, complain, details_of, message_of
@@ -352,20 +352,7 @@ class Session:
         return True
 
     def _describe(self, params: dict[str, Any]) -> Any:
-        arguments = self._connector.arguments
-        if arguments is None:
-            properties: dict[str, Any] = {}
-            required: list[str] = []
-            functions = (self._connector.discover, self._connector.data)
-            more = [Method(function).describe(properties, required) for function in functions]
-            arguments = {"type": "object", "properties": properties, "additionalProperties": all(more)}
-            if required:
-                arguments["required"] = required
-        return {
-            "name": type(self._connector).__name__,
-            "arguments": dict(arguments),
-            "capabilities": sorted({"limit", "pages", "projection"} | self._capabilities),
-        }
+        return describe(self._connector, self._capabilities)
 
     def _discover(self, params: dict[str, Any]) -> Any:
         attached = params.get("attached_locations", [])
