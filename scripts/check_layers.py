@@ -32,7 +32,7 @@ LIBRARIES: dict[str, set[str]] = {
     "libpq": {"db/postgres"},
     "pg_config": {"db/postgres"},
     "postgres_ext": {"db/postgres"},
-    "openssl/": {"db/postgres", "bundle"},
+    "openssl/": {"db/postgres", "bundle", "connector"},
     "sqlite3": {"db/sqlite"},
     "jansson": {"wire", "task", "db", "processor", "bundle", "connector"},
     "nanoarrow": {"arrow"},

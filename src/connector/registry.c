@@ -9,6 +9,8 @@
 
 static const struct qn_connector_runtime *const built_in[] = {
     &qn__runtime_ffi,
+    &qn__runtime_files,
+    &qn__runtime_http,
     NULL,
 };
 static const struct qn_connector_runtime *registered[RUNTIMES_MAX];

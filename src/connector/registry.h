@@ -19,6 +19,8 @@ void qn_connector_runtime_names(struct qn_buffer *out);
 /* Built-in runtimes. */
 extern const struct qn_connector_runtime qn__runtime_docker;
 extern const struct qn_connector_runtime qn__runtime_ffi;
+extern const struct qn_connector_runtime qn__runtime_files;
+extern const struct qn_connector_runtime qn__runtime_http;
 extern const struct qn_connector_runtime qn__runtime_ipc;
 extern const struct qn_connector_runtime qn__runtime_java;
 
