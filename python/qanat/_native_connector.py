@@ -274,7 +274,7 @@ def open_adapter(
         if (error.name or "").partition(".")[0] not in ("qanat_sdk", "pyarrow"):
             raise
         raise NotSupportedError(
-            f"python:: connectors need the package qanat-sdk, and {error.name} is not installed",
+            f"python:: connectors need the package qanat-sdk: {(error.name or '').partition('.')[0]} is not installed",
             hint="pip install qanat-sdk",
         ) from None
     target = _objects[entry] if entry in _objects else _find(entry, folder)
