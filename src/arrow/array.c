@@ -12,7 +12,8 @@ const uint8_t qn__empty_buffer[QN__BUFFER_ALIGN] __attribute__((aligned(QN__BUFF
 
 struct owner {
     struct ArrowArray retained;
-    bool *borrowed; /* by buffer */
+    struct ArrowArray dictionary; /* released, where the array has none */
+    bool *borrowed;               /* by buffer */
 };
 
 static void release_array(struct ArrowArray *array)
@@ -28,6 +29,7 @@ static void release_array(struct ArrowArray *array)
     for (int64_t i = 0; i < array->n_children; i++) {
         qn_array_release(array->children[i]);
     }
+    qn_array_release(&owner->dictionary);
     qn_array_release(&owner->retained);
     array->release = NULL;
     qn_free(owner);
@@ -72,6 +74,13 @@ void qn__array_retain(struct ArrowArray *array, struct ArrowArray *source)
 {
     struct owner *owner = array->private_data;
     qn__array_move(source, &owner->retained);
+}
+
+void qn__array_dictionary(struct ArrowArray *array, struct ArrowArray *values)
+{
+    struct owner *owner = array->private_data;
+    qn__array_move(values, &owner->dictionary);
+    array->dictionary = &owner->dictionary;
 }
 
 void qn__array_move(struct ArrowArray *from, struct ArrowArray *to)

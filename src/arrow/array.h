@@ -25,6 +25,9 @@ void qn__array_borrow(struct ArrowArray *array, int64_t i, const void *buffer);
 /* Move `source` into an array of qn__array_new: it is released with it. Once per array. */
 void qn__array_retain(struct ArrowArray *array, struct ArrowArray *source);
 
+/* Move `values` into an array of qn__array_new as its dictionary. Once per array. */
+void qn__array_dictionary(struct ArrowArray *array, struct ArrowArray *values);
+
 /* Move: the source is marked released. */
 void qn__array_move(struct ArrowArray *from, struct ArrowArray *to);
 void qn__schema_move(struct ArrowSchema *from, struct ArrowSchema *to);

@@ -6,8 +6,9 @@
  * offsets by copying. Only columns that change are looked into, and those are bound by a reader first (reader.h), since
  * they may come from outside. Threads: as any stream.
  */
+#include "arrow/layout.h"
+
 #include "arrow/array.h"
-#include "arrow/reader.h"
 #include "arrow/stream.h"
 #include "arrow/type_parse.h"
 #include "base/memory.h"
@@ -103,14 +104,7 @@ static enum qn_status apply_plan(const struct plan *plan, struct ArrowSchema *sc
 
 /* ---- values ---- */
 
-/* Where values stand, for errors. */
-struct place {
-    const char *column;
-    bool nested;       /* the rows of a nested array are not those of the stream */
-    int64_t first_row; /* the stream's row of the array's first; negative where the batch skips some */
-};
-
-static enum qn_status value_error(const struct place *place, int64_t row, const char *what, struct qn_error *err)
+enum qn_status qn__place_error(const struct qn__place *place, int64_t row, const char *what, struct qn_error *err)
 {
     enum qn_status status = qn_error_set(err, QN_ERR_DATA, "column \"%s\": %s", place->column, what);
     int64_t in_stream = place->nested ? -1 : place->first_row + row;
@@ -118,17 +112,31 @@ static enum qn_status value_error(const struct place *place, int64_t row, const 
     return status;
 }
 
-/* Copy the validity bits of a reader, moved to bit 0, into buffer 0, and count the nulls. */
-static enum qn_status copy_validity(const struct qn_reader *reader, struct ArrowArray *out, struct qn_error *err)
+/* A dictionary has nulls of its own. */
+static void validity_of_values(const struct qn_reader *reader, uint8_t *bits, struct ArrowArray *out)
+{
+    for (int64_t row = 0; row < reader->length; row++) {
+        bool null = qn_reader_is_null(reader, row);
+        bits[row >> 3] |= (uint8_t)((null ? 0U : 1U) << (row & 7));
+        out->null_count += null;
+    }
+}
+
+enum qn_status qn__validity_copy(const struct qn_reader *reader, struct ArrowArray *out, struct qn_error *err)
 {
     out->null_count = 0;
-    if (reader->validity == NULL || reader->length == 0) {
+    if ((reader->validity == NULL && reader->dictionary == NULL) || reader->length == 0) {
         return QN_OK;
     }
     int64_t n_bytes = (reader->length + 7) / 8;
-    uint8_t *bits = qn_malloc((size_t)n_bytes);
+    uint8_t *bits = qn_calloc(1, (size_t)n_bytes);
     if (bits == NULL) {
         return qn__no_memory(err);
+    }
+    out->buffers[0] = bits;
+    if (reader->dictionary != NULL) {
+        validity_of_values(reader, bits, out);
+        return QN_OK;
     }
     const uint8_t *source = reader->validity + reader->offset / 8;
     unsigned shift = (unsigned)(reader->offset % 8);
@@ -146,12 +154,11 @@ static enum qn_status copy_validity(const struct qn_reader *reader, struct Arrow
         valid += __builtin_popcount(byte & 0xFF);
     }
     out->null_count = reader->length - valid;
-    out->buffers[0] = bits;
     return QN_OK;
 }
 
 /* First pass: the bytes of all values, each of which is checked. */
-static enum qn_status count_bytes(const struct qn_reader *reader, bool wide, const struct place *place,
+static enum qn_status count_bytes(const struct qn_reader *reader, bool wide, const struct qn__place *place,
                                   int64_t *total_out, struct qn_error *err)
 {
     int64_t total = 0;
@@ -162,14 +169,14 @@ static enum qn_status count_bytes(const struct qn_reader *reader, bool wide, con
             continue;
         }
         if (!qn_reader_bytes(reader, row, &bytes, &size)) {
-            return value_error(place, row, "a value lies outside of its buffers", err);
+            return qn__place_error(place, row, "a value lies outside of its buffers", err);
         }
         if (__builtin_add_overflow(total, (int64_t)size, &total)) {
-            return value_error(place, row, "the batch has more bytes than can be counted", err);
+            return qn__place_error(place, row, "the batch has more bytes than can be counted", err);
         }
         if (!wide && total > INT32_MAX) {
             enum qn_status status =
-                value_error(place, row, "the batch has more bytes than 32-bit offsets can count", err);
+                qn__place_error(place, row, "the batch has more bytes than 32-bit offsets can count", err);
             qn_error_hint(err, "ask for 64-bit offsets or views, or for smaller batches");
             return status;
         }
@@ -187,14 +194,14 @@ static void store_offset(void *offsets, bool wide, int64_t i, int64_t value)
     }
 }
 
-static enum qn_status to_offsets(const struct qn_reader *reader, bool wide, const struct place *place,
+static enum qn_status to_offsets(const struct qn_reader *reader, bool wide, const struct qn__place *place,
                                  struct ArrowArray *out, struct qn_error *err)
 {
     int64_t total = 0;
     QN_TRY(count_bytes(reader, wide, place, &total, err));
     qn_auto_array made = { 0 };
     QN_TRY(qn__array_new(3, 0, &made, err));
-    QN_TRY(copy_validity(reader, &made, err));
+    QN_TRY(qn__validity_copy(reader, &made, err));
     void *offsets = qn_malloc(((size_t)reader->length + 1) * (wide ? sizeof(int64_t) : sizeof(int32_t)));
     made.buffers[1] = offsets;
     char *all = qn_malloc((size_t)total);
@@ -236,7 +243,7 @@ static enum qn_status lend_blocks(const struct qn_reader *reader, struct ArrowAr
     return QN_OK;
 }
 
-static enum qn_status fill_views(const struct qn_reader *reader, const struct place *place, union qn_view *views,
+static enum qn_status fill_views(const struct qn_reader *reader, const struct qn__place *place, union qn_view *views,
                                  struct qn_error *err)
 {
     for (int64_t row = 0; row < reader->length; row++) {
@@ -245,10 +252,10 @@ static enum qn_status fill_views(const struct qn_reader *reader, const struct pl
         size_t size = 0;
         if (!qn_reader_is_null(reader, row)) {
             if (!qn_reader_bytes(reader, row, &bytes, &size)) {
-                return value_error(place, row, "a value lies outside of its buffers", err);
+                return qn__place_error(place, row, "a value lies outside of its buffers", err);
             }
             if (size > QN_VALUE_MAX_BYTES) {
-                return value_error(place, row, "a value is longer than a view can be", err);
+                return qn__place_error(place, row, "a value is longer than a view can be", err);
             }
             view.inlined.size = (int32_t)size;
             if (size <= QN_VIEW_INLINE) {
@@ -266,12 +273,12 @@ static enum qn_status fill_views(const struct qn_reader *reader, const struct pl
 }
 
 /* Takes `source` on success: the views point into its bytes. */
-static enum qn_status to_views(const struct qn_reader *reader, const struct place *place, struct ArrowArray *source,
+static enum qn_status to_views(const struct qn_reader *reader, const struct qn__place *place, struct ArrowArray *source,
                                struct ArrowArray *out, struct qn_error *err)
 {
     qn_auto_array made = { 0 };
     QN_TRY(qn__array_new(3 + (reader->bytes_size + BLOCK_STEP - 1) / BLOCK_STEP, 0, &made, err));
-    QN_TRY(copy_validity(reader, &made, err));
+    QN_TRY(qn__validity_copy(reader, &made, err));
     QN_TRY(lend_blocks(reader, &made, err));
     union qn_view *views = qn_malloc((size_t)reader->length * sizeof *views);
     if (views == NULL) {
@@ -285,20 +292,26 @@ static enum qn_status to_views(const struct qn_reader *reader, const struct plac
     return QN_OK;
 }
 
+enum qn_status qn__text_layout(const struct qn_reader *reader, enum qn_type_id to, const struct qn__place *place,
+                               struct ArrowArray *source, struct ArrowArray *out, struct qn_error *err)
+{
+    if (to == QN_TYPE_STRING_VIEW || to == QN_TYPE_BINARY_VIEW) {
+        return to_views(reader, place, source, out, err);
+    }
+    bool wide = to == QN_TYPE_LARGE_STRING || to == QN_TYPE_LARGE_BINARY;
+    QN_TRY(to_offsets(reader, wide, place, out, err));
+    qn_array_release(source);
+    return QN_OK;
+}
+
 /* Convert one array, which is taken on success. */
-static enum qn_status convert(const struct plan *plan, const struct qn_reader *reader, const struct place *place,
+static enum qn_status convert(const struct plan *plan, const struct qn_reader *reader, const struct qn__place *place,
                               struct ArrowArray *source, struct ArrowArray *out, struct qn_error *err)
 {
     if (plan->n_children == 0) {
-        if (plan->to.id == QN_TYPE_STRING_VIEW || plan->to.id == QN_TYPE_BINARY_VIEW) {
-            return to_views(reader, place, source, out, err);
-        }
-        bool wide = plan->to.id == QN_TYPE_LARGE_STRING || plan->to.id == QN_TYPE_LARGE_BINARY;
-        QN_TRY(to_offsets(reader, wide, place, out, err));
-        qn_array_release(source);
-        return QN_OK;
+        return qn__text_layout(reader, plan->to.id, place, source, out, err);
     }
-    const struct place inside = { .column = place->column, .nested = true };
+    const struct qn__place inside = { .column = place->column, .nested = true };
     qn_auto_array made = { 0 };
     QN_TRY(qn__array_new(source->n_buffers, source->n_children, &made, err));
     for (int64_t i = 0; i < source->n_buffers; i++) {
@@ -357,7 +370,7 @@ static enum qn_status layout_next(void *self, struct ArrowArray *out, struct qn_
             continue;
         }
         struct qn_reader *reader = &layout->readers[i];
-        const struct place place = { .column = reader->name, .first_row = layout->rows - batch.offset };
+        const struct qn__place place = { .column = reader->name, .first_row = layout->rows - batch.offset };
         QN_TRY(qn_reader_bind(reader, batch.children[i], err));
         if (reader->length - batch.offset < batch.length) {
             return qn_error_set(err, QN_ERR_DATA, "column \"%s\": malformed Arrow array: it is shorter than its batch",
