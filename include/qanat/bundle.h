@@ -109,9 +109,11 @@ struct qn_fetch_options {
 /* Run the sources of a pack (NULL: of all packs). Each location is taken whole or not at all, as a pending change; one that
  * fails is set aside with its error on the retry list, the rest goes on. *results_out (set on success and where locations
  * failed): JSON array, an object a source: {"connector", "source_id", "pack", "added", "replaced", "removed": [location],
- * "failed": [{"location", "error", "retryable"}], "rows", "bytes", "seconds", "dry_run", "rows_after": n or null}.
- * Unless `quarantine`, failures are the error of the first that failed, whose detail counts the others; what was attached
- * stays pending. Interrupted or cancelled: what was attached until then stays pending too. */
+ * "failed": [{"location", "error", "retryable"}], "rows", "bytes" (of the blocks taken), "seconds", "dry_run", "rows_after":
+ * n of the pack or null}. Unless `quarantine`, failures are the error of the first that failed, whose detail counts the
+ * others; what was attached stays pending. A source that cannot say what it has fails with location "", and is an error of
+ * the call in any case, after the other sources have run. Interrupted, cancelled or the disk full: what was attached until
+ * then stays pending too. A dry run asks for the data only where nothing else tells whether it changed. */
 QN_API enum qn_status qn_bundle_fetch(struct qn_bundle *bundle, const char *pack, enum qn_fetch_mode mode,
                                       const struct qn_fetch_options *options, char **results_out,
                                       struct qn_error *err) QN_MUST_CHECK;
@@ -188,9 +190,10 @@ QN_API enum qn_status qn_bundle_schema(struct qn_bundle *bundle, const char *pac
 QN_API enum qn_status qn_bundle_rows(struct qn_bundle *bundle, const char *pack, int64_t *out,
                                      struct qn_error *err) QN_MUST_CHECK;
 
-/* All rows of a pack, block by block in the order of (commit, location). columns NULL: all; "_location", "_version" and
- * "_commit" may be asked for by name. The stream is the caller's and outlives the handle; a block that gc took meanwhile is
- * QN_ERR_DATA. */
+/* All rows of a pack, block by block in the order of their commits and, within one, of its changes; what is pending comes
+ * last. columns NULL: all; else these, in this order, QN_ERR_ARGUMENT where one is not there. "_location", "_version" and
+ * "_commit" (null while pending) may be asked for by name. The stream is the caller's and outlives the handle; a block that
+ * gc took meanwhile, and a reference that is not what it was when it was attached, are QN_ERR_DATA. */
 QN_API enum qn_status qn_bundle_stream(struct qn_bundle *bundle, const char *pack, const char *const *columns,
                                        size_t n_columns, struct ArrowArrayStream *out,
                                        struct qn_error *err) QN_MUST_CHECK;

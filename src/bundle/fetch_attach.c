@@ -1,0 +1,166 @@
+/*
+ * fetch_attach.c: what a fetch has done, as changes of the bundle: blocks, and entries of the retry list.
+ *
+ * Changes come in the order in which the connector said its locations, however the threads were done with them. An entry of
+ * the retry list is an object of the bundle; it goes when its location is attached, or is reported no more. Threads: the
+ * caller's only.
+ */
+#include "base/memory.h"
+#include "base/text.h"
+#include "bundle/fetch_private.h"
+
+#include <jansson.h>
+#include <time.h>
+
+static int64_t now_micros(void)
+{
+    struct timespec now = { 0 };
+    (void)clock_gettime(CLOCK_REALTIME, &now);
+    return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
+
+static const struct qn_state_entry *find_failure(struct qn_bundle *bundle, const char *name)
+{
+    const struct qn_bundle_state *state = NULL;
+    if (qn__bundle_state(bundle, &state, NULL) != QN_OK) {
+        return NULL; /* it is there while an operation is open */
+    }
+    return qn_bundle_state_object(state, QN_OBJECT_FAILURE, name);
+}
+
+/* ---- the retry list --------------------------------------------------------------------------------------------- */
+
+static enum qn_status forget_failure(struct qn_bundle *bundle, const char *name, struct qn_error *err)
+{
+    const struct qn_change change = { .kind = QN_CHANGE_UNSET, .object = QN_OBJECT_FAILURE, .name = name };
+    return find_failure(bundle, name) != NULL ? qn__bundle_add(bundle, &change, NULL, err) : QN_OK;
+}
+
+static enum qn_status forget_location(struct qn__fetch_source *run, const char *location, struct qn_error *err)
+{
+    char name[QN_SHA256_TEXT_SIZE];
+    QN_TRY(qn__failure_name(run->source->id, location, name, err));
+    return forget_failure(run->fetch->bundle, name, err);
+}
+
+static void put_member(struct qn_buffer *out, const char *key, const char *text)
+{
+    qn_buffer_printf(out, "%s\"%s\":", out->size > 1 ? "," : "", key);
+    qn_commit_put_text(out, text);
+}
+
+/* Messages may have been cut by others in the middle of a character; a commit holds UTF-8 only. */
+static void put_error(struct qn_buffer *out, const struct qn_error *error)
+{
+    char message[sizeof error->message];
+    QN_ERROR_COPY(message, error->message, sizeof error->message);
+    put_member(out, "error", message);
+}
+
+static enum qn_status note_failure(struct qn__fetch_source *run, const struct qn__job *job, struct qn_error *err)
+{
+    char name[QN_SHA256_TEXT_SIZE];
+    QN_TRY(qn__failure_name(run->source->id, job->location.location, name, err));
+    const struct qn_state_entry *before = find_failure(run->fetch->bundle, name);
+    json_t *last = before != NULL ? json_loads(before->change.value, 0, NULL) : NULL;
+    int64_t now = now_micros();
+    int64_t attempts = json_integer_value(json_object_get(last, "attempts"));
+    const json_t *first = json_object_get(last, "first");
+    qn_auto_buffer text = QN_BUFFER_INIT;
+    qn_buffer_append_byte(&text, '{');
+    put_member(&text, "source", run->source->id);
+    put_member(&text, "pack", run->source->pack);
+    put_member(&text, "location", job->location.location);
+    put_member(&text, "version", job->location.version);
+    put_error(&text, job->error);
+    qn_buffer_printf(&text, ",\"attempts\":%lld,\"first\":%lld,\"last\":%lld}",
+                     (long long)(attempts >= 0 && attempts < INT32_MAX ? attempts + 1 : INT32_MAX),
+                     (long long)(json_is_integer(first) ? json_integer_value(first) : now), (long long)now);
+    json_decref(last);
+    QN_TRY(qn_buffer_check(&text, "an entry of the retry list", err));
+    const struct qn_change change = {
+        .kind = QN_CHANGE_SET, .object = QN_OBJECT_FAILURE, .name = name, .value = qn_buffer_text(&text)
+    };
+    return qn__bundle_add(run->fetch->bundle, &change, NULL, err);
+}
+
+/* Whether an entry is of this source, and of a location that the connector reports no more. */
+static bool is_stale(const struct qn__fetch_source *run, const struct qn_state_entry *entry)
+{
+    if (entry->change.kind != QN_CHANGE_SET || entry->change.object != QN_OBJECT_FAILURE) {
+        return false;
+    }
+    json_t *value = json_loads(entry->change.value, 0, NULL);
+    const char *source = json_string_value(json_object_get(value, "source"));
+    const char *location = json_string_value(json_object_get(value, "location"));
+    bool stale = source != NULL && location != NULL && qn_text_equal(source, run->source->id) &&
+                 qn__fetch_find(run, location) == NULL;
+    json_decref(value);
+    return stale;
+}
+
+static enum qn_status forget_stale(struct qn__fetch_source *run, struct qn_error *err)
+{
+    struct qn_bundle *bundle = run->fetch->bundle;
+    for (;;) { /* what is forgotten changes the state that is looked through */
+        const struct qn_bundle_state *state = NULL;
+        char name[QN_SHA256_TEXT_SIZE] = "";
+        size_t place = 0;
+        const struct qn_state_entry *entry;
+        QN_TRY(qn__bundle_state(bundle, &state, err));
+        while (name[0] == '\0' && (entry = qn_bundle_state_next(state, &place)) != NULL) {
+            if (is_stale(run, entry)) {
+                QN_ERROR_COPY(name, entry->change.name, QN_COMMIT_MAX_NAME);
+            }
+        }
+        if (name[0] == '\0') {
+            return QN_OK;
+        }
+        QN_TRY(forget_failure(bundle, name, err));
+    }
+}
+
+/* ---- blocks ----------------------------------------------------------------------------------------------------- */
+
+static enum qn_status attach_block(struct qn__fetch_source *run, const struct qn__job *job, struct qn_error *err)
+{
+    const struct qn_change change = { .kind = job->kind == QN__JOB_ADD ? QN_CHANGE_ADD : QN_CHANGE_REPLACE,
+                                      .pack = run->source->pack,
+                                      .location = job->location.location,
+                                      .version = job->location.version,
+                                      .source = run->source->id,
+                                      .format = job->block.format,
+                                      .sha256 = job->block.sha256,
+                                      .url = job->url,
+                                      .rows = job->block.rows,
+                                      .bytes = job->block.bytes };
+    QN_TRY(qn__bundle_add(run->fetch->bundle, &change, job->block.schema, err));
+    return forget_location(run, job->location.location, err);
+}
+
+static enum qn_status remove_block(struct qn__fetch_source *run, const char *location, struct qn_error *err)
+{
+    const struct qn_change change = { .kind = QN_CHANGE_REMOVE, .pack = run->source->pack, .location = location };
+    return qn__bundle_add(run->fetch->bundle, &change, NULL, err);
+}
+
+enum qn_status qn__fetch_attach(struct qn__fetch_source *run, bool whole, struct qn_error *err)
+{
+    for (size_t i = 0; i < run->n_jobs; i++) {
+        const struct qn__job *job = &run->jobs[i];
+        if (job->outcome == QN__JOB_DONE) {
+            QN_TRY(attach_block(run, job, err));
+        } else if (job->outcome == QN__JOB_FAILED && !job->nameless) {
+            QN_TRY(note_failure(run, job, err));
+        } else if (job->outcome == QN__JOB_SAME && job->kind == QN__JOB_COMPARE) {
+            QN_TRY(forget_location(run, job->location.location, err));
+        }
+    }
+    if (!whole) {
+        return QN_OK;
+    }
+    for (size_t i = 0; i < run->n_removed; i++) {
+        QN_TRY(remove_block(run, run->removed[i], err));
+    }
+    return forget_stale(run, err);
+}
