@@ -19,6 +19,7 @@
 
 #define RING_FD       3    /* the child's number of it */
 #define STDERR_LINE   4096 /* bytes of a line that is told; longer ones are told in pieces */
+#define TAIL_READS    64   /* of what is there already: it may be written faster than it is read */
 #define LAST_WORDS_MS 1000 /* how long we wait to learn how a process ended that has closed its standard output */
 
 enum peer_state { READY, IN_DATA, LOST };
@@ -132,6 +133,27 @@ static bool read_stderr(struct qn_peer *peer)
     return got > 0;
 }
 
+const char *qn_peer_tail(struct qn_peer *peer)
+{
+    struct pollfd entry = { .fd = peer->process.stderr_fd, .events = POLLIN };
+    for (int i = 0; i < TAIL_READS && peer->process.stderr_fd >= 0 && poll(&entry, 1, 0) > 0; i++) {
+        read_stderr(peer);
+    }
+    return peer->tail;
+}
+
+void qn_peer_forget_tail(struct qn_peer *peer)
+{
+    peer->tail_size = 0;
+    peer->tail[0] = '\0';
+}
+
+bool qn_peer_alive(const struct qn_peer *peer)
+{
+    struct pollfd entry = { .fd = peer->process.pid_fd, .events = POLLIN };
+    return poll(&entry, 1, 0) == 0;
+}
+
 /* A wait of qn_wire_fd. */
 static enum qn_status wait_for(void *context, int fd, short events, int64_t deadline, struct qn_error *err)
 {
@@ -177,21 +199,23 @@ static enum qn_status lose(struct qn_peer *peer, enum qn_status status, struct q
 {
     struct qn_error why = QN_ERROR_INIT;
     struct qn_exit how;
+    bool by_signal = false; /* it may be somebody else's doing, and pass */
     if (err != NULL) {
         why = *err;
     }
     peer->state = LOST;
     if (status == QN_ERR_CONNECTION && learn_the_end(peer, &how)) {
         if (how.exited) {
-            qn_error_set(err, status, "connector %s ended with status %d: %s", peer->name, how.code, why.message);
+            qn_error_set(err, status, "%s ended with status %d: %s", peer->name, how.code, why.message);
         } else {
-            qn_error_set(err, status, "connector %s was ended by signal %d: %s", peer->name, how.code, why.message);
+            by_signal = true;
+            qn_error_set(err, status, "%s was ended by signal %d: %s", peer->name, how.code, why.message);
         }
     } else {
-        qn_error_set(err, status, "connector %s: %s", peer->name, why.message);
+        qn_error_set(err, status, "%s: %s", peer->name, why.message);
     }
     if (err != NULL) {
-        err->retryable = why.retryable;
+        err->retryable = why.retryable || by_signal;
         QN_ERROR_COPY(err->hint, why.hint, strlen(why.hint));
         QN_ERROR_COPY(err->detail, peer->tail, peer->tail_size);
     }
@@ -201,15 +225,14 @@ static enum qn_status lose(struct qn_peer *peer, enum qn_status status, struct q
 static enum qn_status usable(const struct qn_peer *peer, enum peer_state wanted, struct qn_error *err)
 {
     if (peer->process.owner != getpid()) {
-        return qn_error_set(err, QN_ERR_CLOSED, "connector %s belongs to another process", peer->name);
+        return qn_error_set(err, QN_ERR_CLOSED, "%s belongs to another process", peer->name);
     }
     if (peer->state == LOST) {
-        return qn_error_set(err, QN_ERR_CLOSED, "connector %s is no longer spoken to, after an error", peer->name);
+        return qn_error_set(err, QN_ERR_CLOSED, "%s is no longer spoken to, after an error", peer->name);
     }
     if (peer->state != wanted) {
         return qn_error_set(err, wanted == READY ? QN_ERR_BUSY : QN_ERR_CLOSED,
-                            wanted == READY ? "connector %s is in the middle of its data"
-                                            : "connector %s is not asked for data",
+                            wanted == READY ? "%s is in the middle of its data" : "%s is not asked for data",
                             peer->name);
     }
     return QN_OK;
@@ -259,7 +282,14 @@ static enum qn_status read_reply(struct qn_peer *peer, struct qn_rpc_message *ou
     for (;;) {
         const char *line;
         size_t size;
-        QN_TRY(qn_wire_read_line(&peer->input, QN_WIRE_MAX_LINE, &line, &size, err));
+        enum qn_status status = qn_wire_read_line(&peer->input, QN_WIRE_MAX_LINE, &line, &size, err);
+        if (status == QN_ERR_PROTOCOL) {
+            qn_error_hint(err,
+                          "a reply has at most %u bytes: more locations than that are told in pages (version 2 of the "
+                          "protocol), or by connectors of fewer locations each",
+                          QN_WIRE_MAX_LINE);
+        }
+        QN_TRY(status);
         if (line == NULL) {
             return qn_error_set(err, QN_ERR_CONNECTION, "it ended its output");
         }
@@ -267,7 +297,7 @@ static enum qn_status read_reply(struct qn_peer *peer, struct qn_rpc_message *ou
             continue;
         }
         struct qn_rpc_message message;
-        enum qn_status status = qn_rpc_read(line, size, &message, err);
+        status = qn_rpc_read(line, size, &message, err);
         if (status != QN_OK) {
             qn_error_hint(err, "standard output is the protocol's alone: print to standard error");
             return status;
@@ -309,7 +339,7 @@ enum qn_status qn_peer_call(struct qn_peer *peer, const char *method, json_t *pa
     if (reply.kind == QN_RPC_ERROR) {
         peer->failure = reply.error;
         status = qn_rpc_error_raise(&reply.error, err);
-        qn_error_prefix(err, "connector %s, %s", peer->name, method);
+        qn_error_prefix(err, "%s, %s", peer->name, method);
     } else {
         *result_out = json_incref(reply.result);
     }
@@ -353,7 +383,7 @@ static enum qn_status end_data(struct qn_peer *peer, enum qn_status status, stru
     }
     if (peer->payload.ended && peer->payload.failed) {
         peer->failure = peer->payload.failure;
-        qn_error_prefix(err, "connector %s, data", peer->name);
+        qn_error_prefix(err, "%s, data", peer->name);
         return status;
     }
     return lose(peer, status, err);
@@ -454,13 +484,13 @@ static enum qn_status start(struct qn_peer *peer, const struct qn_peer_options *
     enum qn_status status =
         qn_process_start_with(options->argv, NULL, &peer->ring.fd, peer->ring.fd >= 0 ? 1 : 0, &peer->process, err);
     if (status != QN_OK) {
-        qn_error_prefix(err, "connector %s", peer->name);
+        qn_error_prefix(err, "%s", peer->name);
         return status;
     }
     const int ends[] = { peer->process.stdin_fd, peer->process.stdout_fd, peer->process.stderr_fd };
     for (int i = 0; i < 3; i++) {
         if (fcntl(ends[i], F_SETFL, fcntl(ends[i], F_GETFL) | O_NONBLOCK) != 0) {
-            return qn_error_set(err, QN_ERR_IO, "connector %s: its pipes: %m", peer->name);
+            return qn_error_set(err, QN_ERR_IO, "%s: its pipes: %m", peer->name);
         }
     }
     peer->in = (struct qn_wire_fd){ .fd = peer->process.stdin_fd,
@@ -494,13 +524,20 @@ enum qn_status qn_peer_start(const struct qn_peer_options *options, struct qn_pe
     return QN_OK;
 }
 
+void qn_peer_hang_up(struct qn_peer *peer)
+{
+    if (peer->process.stdin_fd >= 0) {
+        close(peer->process.stdin_fd);
+        peer->process.stdin_fd = -1;
+    }
+}
+
 /* End of file is what tells a connector to end. What it still prints is read, so that it is not held up by it. */
 static void ask_to_end(struct qn_peer *peer, int64_t grace_ms)
 {
     struct qn_error ignored;
     int64_t deadline = qn_deadline_after_ms(grace_ms);
-    close(peer->process.stdin_fd);
-    peer->process.stdin_fd = -1;
+    qn_peer_hang_up(peer);
     for (;;) {
         struct pollfd entries[] = { { .fd = peer->process.pid_fd, .events = POLLIN },
                                     { .fd = peer->process.stderr_fd, .events = POLLIN } };

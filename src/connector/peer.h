@@ -22,7 +22,7 @@ struct qn_peer_events {
 };
 
 struct qn_peer_options {
-    const char *name;          /* for messages; borrowed */
+    const char *name;          /* begins messages: "the process"; borrowed */
     const char *const *argv;   /* borrowed for the start */
     int64_t silence_ms;        /* how long it may give no sign of life while we wait; 0: for ever */
     uint32_t slots, slot_size; /* of the ring that is offered; 0: none */
@@ -40,8 +40,16 @@ enum qn_status qn_peer_start(const struct qn_peer_options *options, struct qn_pe
  * `grace_ms`; then SIGKILL, both to its process group. Nothing is left of it. NULL is allowed. */
 void qn_peer_end(struct qn_peer *peer, int64_t grace_ms);
 
+/* End of file on its standard input, for peers that are to end at the same time; qn_peer_end has to follow. */
+void qn_peer_hang_up(struct qn_peer *peer);
+
 int qn_peer_version(const struct qn_peer *peer); /* of the protocol: 1 or 2 */
 bool qn_peer_lost(const struct qn_peer *peer);
+bool qn_peer_alive(const struct qn_peer *peer); /* its process runs */
+
+/* The tail of its standard error, with what is there by now; borrowed. Forget it: what comes next has another cause. */
+const char *qn_peer_tail(struct qn_peer *peer);
+void qn_peer_forget_tail(struct qn_peer *peer);
 
 /* How long it may give no sign of life from now on. */
 void qn_peer_set_silence(struct qn_peer *peer, int64_t silence_ms);

@@ -216,7 +216,7 @@ static const struct qn_connector_runtime arranged_runtime = {
 
 /* ---- use ---- */
 
-static struct qn_connector *opened_with(int retries)
+static inline struct qn_connector *opened_with(int retries)
 {
     struct qn_connector_options options = QN_CONNECTOR_OPTIONS_INIT;
     struct qn_connector *connector = NULL;

@@ -52,7 +52,7 @@ static enum qn_status start_with(const char *mode, int64_t silence_ms, uint32_t 
 {
     const char *const argv[] = { python, script, mode, stream_hex, lock_path, NULL };
     const struct qn_peer_options options = {
-        .name = "odd",
+        .name = "connector odd",
         .argv = argv,
         .silence_ms = silence_ms,
         .slots = slots,
@@ -221,7 +221,7 @@ static void a_program_that_is_missing__is_named(void **state)
 {
     (void)state;
     const char *const argv[] = { "/nowhere/at/all", NULL };
-    const struct qn_peer_options options = { .name = "odd", .argv = argv };
+    const struct qn_peer_options options = { .name = "connector odd", .argv = argv };
     struct qn_peer *peer = NULL;
     refused(qn_peer_start(&options, &peer, &error), QN_ERR_IO, "connector odd: starting \"/nowhere/at/all\"");
     assert_null(peer);
