@@ -191,7 +191,7 @@ static PyObject *connector_new(PyTypeObject *type, PyObject *args, PyObject *kwa
     }
     struct native_state *state = native_state_of_type(type);
     const char *uri = NULL;
-    if (state == NULL || read_texts(state, &given, &uri, &options) < 0) {
+    if (state == NULL || native_formats_ensure() < 0 || read_texts(state, &given, &uri, &options) < 0) {
         return NULL;
     }
     PyObject *object = type->tp_alloc(type, 0);

@@ -30,6 +30,7 @@ static PyObject *shutdown(PyObject *module, PyObject *unused)
     (void)unused;
     Py_BEGIN_ALLOW_THREADS qn_processor_shutdown();
     Py_END_ALLOW_THREADS native_python_runtime_shutdown();
+    native_format_shutdown();
     native_log_clear(PyModule_GetState(module));
     native_interrupt_clear();
     Py_RETURN_NONE;
@@ -84,6 +85,9 @@ static PyObject *sandbox_report(PyObject *module, PyObject *launcher)
         "seccomp", PyBool_FromLong(report.seccomp));
 }
 
+PyDoc_STRVAR(format_register_doc, "_format_register(name, suffixes, content_types, magic, format)\n--\n\nPut a file "
+                                  "format into the library's table.");
+
 PyDoc_STRVAR(use_classes_doc, "_use_classes(stream, batch, schema)\n--\n\nThe Python subclasses of Stream, Batch and "
                               "Schema that results are made of.");
 
@@ -137,7 +141,8 @@ static int execute(PyObject *module)
         add_type(module, &native_task_spec, &state->task_type) < 0 ||
         add_type(module, &native_processor_spec, &state->processor_type) < 0 ||
         add_type(module, &native_execution_spec, &state->execution_type) < 0 ||
-        add_type(module, &native_connector_spec, &state->connector_type) < 0 || native_python_runtime_init(state) < 0) {
+        add_type(module, &native_connector_spec, &state->connector_type) < 0 ||
+        add_type(module, &native_sink_spec, &state->sink_type) < 0 || native_python_runtime_init(state) < 0) {
         return -1;
     }
     return native_log_init(state) < 0 || native_interrupt_init() < 0 ? -1 : 0;
@@ -155,6 +160,7 @@ static int traverse(PyObject *module, visitproc visit, void *arg)
     Py_VISIT(state->processor_type);
     Py_VISIT(state->execution_type);
     Py_VISIT(state->connector_type);
+    Py_VISIT(state->sink_type);
     for (size_t i = 0; i < NATIVE_STATUSES; i++) {
         Py_VISIT(state->errors[i]);
     }
@@ -180,6 +186,7 @@ static int clear(PyObject *module)
     Py_CLEAR(state->processor_type);
     Py_CLEAR(state->execution_type);
     Py_CLEAR(state->connector_type);
+    Py_CLEAR(state->sink_type);
     for (size_t i = 0; i < NATIVE_STATUSES; i++) {
         Py_CLEAR(state->errors[i]);
     }
@@ -209,6 +216,7 @@ static PyMethodDef functions[] = {
     { "_processor_shutdown", shut_down_processors, METH_NOARGS, shut_down_processors_doc },
     { "_sandbox_allow_reduced", allow_reduced, METH_O, allow_reduced_doc },
     { "_sandbox_report", sandbox_report, METH_O, sandbox_report_doc },
+    { "_format_register", native_format_register, METH_VARARGS, format_register_doc },
     { "_use_classes", use_classes, METH_VARARGS, use_classes_doc },
     { NULL, NULL, 0, NULL },
 };

@@ -28,6 +28,7 @@ struct native_state {
     PyTypeObject *processor_type;
     PyTypeObject *execution_type;
     PyTypeObject *connector_type;
+    PyTypeObject *sink_type;
     PyObject *errors[NATIVE_STATUSES]; /* exception classes by enum qn_status; NULL for QN_OK */
     PyObject *decimal_type;            /* decimal.Decimal and so on: NULL until the first value that may be one */
     PyObject *uuid_type;
@@ -229,6 +230,15 @@ extern PyType_Spec native_connector_spec;
 int native_python_runtime_init(struct native_state *state);
 /* The interpreter is about to end: connectors in Python fail from now on. */
 void native_python_runtime_shutdown(void);
+/* ---- format.c ---------------------------------------------------------------------------------------------------- */
+
+extern PyType_Spec native_sink_spec;
+/* _format_register(name, suffixes, content_types, magic, format): put a format in Python into the library's table. */
+PyObject *native_format_register(PyObject *module, PyObject *args);
+/* Import qanat._formats and register what it has, once; without pyarrow that is nothing. -1 with an exception set. */
+int native_formats_ensure(void);
+/* The interpreter is about to end: formats in Python fail from now on. */
+void native_format_shutdown(void);
 
 /* ---- module.c -------------------------------------------------------------------------------------------------- */
 

@@ -121,7 +121,9 @@ enum qn_status qn_format_get(const char *name, const struct qn_format **out, str
                 qn_error_set(err, QN_ERR_UNSUPPORTED,
                              "format \"%s\" comes with the Python package and is not registered here; registered: %s",
                              name, qn_buffer_text(&names));
-            qn_error_hint(err, "from C alone, keep data as \"arrow\"; or register a format (qanat/plugin/format.h)");
+            qn_error_hint(err,
+                          "in Python: pip install 'qanat[bundles]'; from C alone: keep data as \"arrow\", or register "
+                          "a format (qanat/plugin/format.h)");
             return status;
         }
     }

@@ -1,0 +1,651 @@
+/*
+ * format.c: file formats that are written in Python: parquet, csv, json and jsonl (qanat/_formats.py) in the library's table.
+ *
+ * Everything that can be said in Python is said there. Here: the GIL, exceptions, batches by the Arrow PyCapsule protocol
+ * without a copy, and the type FormatSink, the file that a writer writes to. A batch that is written is shared, not copied:
+ * the caller keeps its struct, whose memory lives until the writer has let go of it too. Threads: every function of a format
+ * is called without the GIL, on any thread, and takes it; the library is called without it. A call that comes while the
+ * interpreter ends fails and touches nothing.
+ */
+#include "native.h"
+
+#include <stdlib.h>
+
+#include <qanat/plugin/format.h>
+
+#define MODULE "qanat._formats"
+
+static atomic_bool shut_down; /* no call enters the interpreter any more */
+
+/* A registered format; it lives as long as the process. */
+struct python_format {
+    struct qn_format format;
+    char *texts; /* name, suffixes and content types, NULs between */
+    char *magic;
+    struct native_state *state;
+    PyObject *object; /* has read(), and count() and writer() where the format has these */
+};
+
+struct python_writer {
+    struct native_state *state;
+    PyObject *object; /* has write() and finish() */
+    PyObject *schema; /* a Schema of ours */
+    PyObject *sink;
+};
+
+struct python_stream {
+    PyObject *batches; /* an iterator with close() */
+    struct ArrowSchema schema;
+};
+
+/* Take the GIL; false where there is no interpreter to run in. */
+static bool enter(PyGILState_STATE *gil, struct qn_error *err)
+{
+    if (atomic_load(&shut_down) || !Py_IsInitialized()) {
+        qn_error_set(err, QN_ERR_CLOSED, "the Python interpreter has ended");
+        return false;
+    }
+    *gil = PyGILState_Ensure();
+    return true;
+}
+
+void native_format_shutdown(void)
+{
+    atomic_store(&shut_down, true);
+}
+
+/* ---- exceptions ------------------------------------------------------------------------------------------------ */
+
+static PyObject *fetch_exception(void)
+{
+    PyObject *type = NULL;
+    PyObject *value = NULL;
+    PyObject *traceback = NULL;
+    PyErr_Fetch(&type, &value, &traceback);
+    PyErr_NormalizeException(&type, &value, &traceback);
+    if (traceback != NULL && value != NULL) {
+        PyException_SetTraceback(value, traceback);
+    }
+    Py_XDECREF(type);
+    Py_XDECREF(traceback);
+    return value;
+}
+
+/* The answer of failure() in *err. -1 with an exception set. */
+static int fill(PyObject *told, struct qn_error *err)
+{
+    int status = 0;
+    const char *message = NULL;
+    const char *detail = NULL;
+    const char *hint = NULL;
+    const char *column = NULL;
+    long long row = -1;
+    if (!PyArg_ParseTuple(told, "isssLz:failure", &status, &message, &detail, &hint, &row, &column)) {
+        return -1;
+    }
+    qn_error_set(err, (enum qn_status)status, "%s", message);
+    if (hint[0] != '\0') {
+        qn_error_hint(err, "%s", hint);
+    }
+    qn_error_place(err, row, column);
+    PyOS_snprintf(err->detail, sizeof err->detail, "%s", detail); /* cut by failure() already */
+    return 0;
+}
+
+/* The exception that is set as an error. One that stops the program is kept for whoever called the library. */
+static enum qn_status fail(struct qn_error *err)
+{
+    struct qn_error unused;
+    err = err != NULL ? err : &unused;
+    PyObject *exception = fetch_exception();
+    if (exception == NULL) {
+        return qn_error_set(err, QN_ERR_INTERNAL, "a format in Python failed without an exception");
+    }
+    PyObject *module = PyImport_ImportModule(MODULE);
+    PyObject *told = module == NULL ? NULL : PyObject_CallMethod(module, "failure", "O", exception);
+    if (told == Py_None) {
+        PyErr_SetObject((PyObject *)Py_TYPE(exception), exception);
+        if (!native_interrupt_keep()) {
+            PyErr_Clear();
+        }
+        qn_error_set(err, QN_ERR_CANCELLED, "interrupted");
+    } else if (told == NULL || fill(told, err) < 0) {
+        PyErr_Clear();
+        qn_error_set(err, QN_ERR_INTERNAL, "%s, of which no more can be told", Py_TYPE(exception)->tp_name);
+    }
+    Py_XDECREF(told);
+    Py_XDECREF(module);
+    Py_DECREF(exception);
+    return err->status;
+}
+
+/* ---- the file that a writer writes to -------------------------------------------------------------------------- */
+
+struct sink_object {
+    PyObject_HEAD
+    struct native_state *state;
+    const struct qn_format_sink *sink; /* NULL: closed, or its writer is gone */
+    long long written;
+    struct qn_error failure; /* of the sink; QN_OK: none */
+};
+
+PyDoc_STRVAR(sink_write_doc, "write(data)\n--\n\nHand bytes to whoever keeps the file; returns how many.");
+
+static PyObject *sink_write(PyObject *object, PyObject *data)
+{
+    struct sink_object *self = (struct sink_object *)object;
+    Py_buffer bytes;
+    if (PyObject_GetBuffer(data, &bytes, PyBUF_SIMPLE) < 0) {
+        return NULL;
+    }
+    if (self->sink == NULL) {
+        PyBuffer_Release(&bytes);
+        return native_fail(self->state, QN_ERR_CLOSED, "the file is closed");
+    }
+    enum qn_status status = self->failure.status;
+    const struct qn_format_sink *sink = self->sink;
+    if (status == QN_OK) {
+        struct qn_error err = QN_ERROR_INIT;
+        Py_BEGIN_ALLOW_THREADS;
+        status = sink->write(sink->context, bytes.buf, (size_t)bytes.len, &err);
+        Py_END_ALLOW_THREADS;
+        if (status != QN_OK) {
+            err.status = status;
+            self->failure = err;
+        }
+    }
+    Py_ssize_t size = bytes.len;
+    PyBuffer_Release(&bytes);
+    if (status != QN_OK) {
+        return native_raise(self->state, &self->failure, NULL);
+    }
+    self->written += size;
+    return PyLong_FromSsize_t(size);
+}
+
+static PyObject *sink_nothing(PyObject *object, PyObject *unused)
+{
+    (void)object;
+    (void)unused;
+    Py_RETURN_NONE;
+}
+
+static PyObject *sink_tell(PyObject *object, PyObject *unused)
+{
+    (void)unused;
+    return PyLong_FromLongLong(((struct sink_object *)object)->written);
+}
+
+static PyObject *sink_yes(PyObject *object, PyObject *unused)
+{
+    (void)object;
+    (void)unused;
+    Py_RETURN_TRUE;
+}
+
+static PyObject *sink_no(PyObject *object, PyObject *unused)
+{
+    (void)object;
+    (void)unused;
+    Py_RETURN_FALSE;
+}
+
+static PyObject *sink_closed(PyObject *object, void *closure)
+{
+    (void)closure;
+    return PyBool_FromLong(((struct sink_object *)object)->sink == NULL);
+}
+
+static void sink_dealloc(PyObject *object)
+{
+    PyTypeObject *type = Py_TYPE(object);
+    type->tp_free(object);
+    Py_DECREF(type);
+}
+
+static PyMethodDef sink_methods[] = {
+    { "write", sink_write, METH_O, sink_write_doc },
+    { "tell", sink_tell, METH_NOARGS, "Bytes so far." },
+    { "flush", sink_nothing, METH_NOARGS, "Nothing is held back." },
+    { "close", sink_nothing, METH_NOARGS, "The file is closed by whoever keeps it." },
+    { "writable", sink_yes, METH_NOARGS, "True." },
+    { "readable", sink_no, METH_NOARGS, "False." },
+    { "seekable", sink_no, METH_NOARGS, "False." },
+    { NULL, NULL, 0, NULL },
+};
+
+static PyGetSetDef sink_attributes[] = {
+    { "closed", sink_closed, NULL, "Whether nothing more can be written.", NULL },
+    { NULL, NULL, NULL, NULL, NULL },
+};
+
+static PyType_Slot sink_slots[] = {
+    { Py_tp_dealloc, sink_dealloc },
+    { Py_tp_methods, sink_methods },
+    { Py_tp_getset, sink_attributes },
+    { Py_tp_doc, "The file that a format writes to." },
+    { 0, NULL },
+};
+
+PyType_Spec native_sink_spec = {
+    .name = "qanat._native.FormatSink",
+    .basicsize = sizeof(struct sink_object),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION | Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = sink_slots,
+};
+
+static PyObject *sink_new(struct native_state *state, const struct qn_format_sink *sink)
+{
+    struct sink_object *self = (struct sink_object *)state->sink_type->tp_alloc(state->sink_type, 0);
+    if (self != NULL) {
+        self->state = state;
+        self->sink = sink;
+        self->failure = (struct qn_error)QN_ERROR_INIT;
+    }
+    return (PyObject *)self;
+}
+
+/* The failure of a writer: its sink's own, where that is what failed. */
+static enum qn_status writer_fail(const struct python_writer *writer, struct qn_error *err)
+{
+    const struct sink_object *sink = (const struct sink_object *)writer->sink;
+    enum qn_status status = fail(err);
+    if (sink != NULL && sink->failure.status != QN_OK && err != NULL) {
+        *err = sink->failure;
+        status = err->status;
+    }
+    return status;
+}
+
+/* ---- reading ----------------------------------------------------------------------------------------------------- */
+
+/* The struct inside a capsule that a method without arguments gives: a pyarrow schema's __arrow_c_schema__(). */
+static int take_schema(PyObject *object, struct ArrowSchema *out)
+{
+    PyObject *capsule = PyObject_CallMethod(object, "__arrow_c_schema__", NULL);
+    struct ArrowSchema *schema = capsule == NULL ? NULL : PyCapsule_GetPointer(capsule, "arrow_schema");
+    if (schema != NULL) {
+        *out = *schema;
+        schema->release = NULL;
+    }
+    Py_XDECREF(capsule);
+    return schema == NULL ? -1 : 0;
+}
+
+static int take_array(PyObject *batch, struct ArrowArray *out)
+{
+    PyObject *pair = PyObject_CallMethod(batch, "__arrow_c_array__", NULL);
+    PyObject *capsule = pair == NULL ? NULL : PyTuple_GetItem(pair, 1);
+    struct ArrowArray *array = capsule == NULL ? NULL : PyCapsule_GetPointer(capsule, "arrow_array");
+    if (array != NULL) {
+        *out = *array;
+        array->release = NULL;
+    }
+    Py_XDECREF(pair);
+    return array == NULL ? -1 : 0;
+}
+
+static enum qn_status stream_schema(void *self, struct ArrowSchema *out, struct qn_error *err)
+{
+    struct python_stream *stream = self;
+    return native_schema_copy(&stream->schema, NATIVE_LAYOUT_SAME, out)
+               ? QN_OK
+               : qn_error_set(err, QN_ERR_NO_MEMORY, "out of memory");
+}
+
+static enum qn_status stream_next(void *self, struct ArrowArray *out, struct qn_error *err)
+{
+    struct python_stream *stream = self;
+    PyGILState_STATE gil;
+    if (!enter(&gil, err)) {
+        return QN_ERR_CLOSED;
+    }
+    PyObject *batch = PyIter_Next(stream->batches);
+    bool failed = batch != NULL ? take_array(batch, out) < 0 : PyErr_Occurred() != NULL;
+    Py_XDECREF(batch);
+    enum qn_status status = failed ? fail(err) : QN_OK;
+    PyGILState_Release(gil);
+    return status;
+}
+
+static void stream_free(void *self)
+{
+    struct python_stream *stream = self;
+    PyGILState_STATE gil;
+    struct qn_error unused;
+    if (enter(&gil, &unused)) {
+        PyObject *done = PyObject_CallMethod(stream->batches, "close", NULL);
+        if (done == NULL) {
+            PyErr_WriteUnraisable(stream->batches);
+        }
+        Py_XDECREF(done);
+        Py_DECREF(stream->batches);
+        PyGILState_Release(gil);
+    }
+    if (stream->schema.release != NULL) {
+        stream->schema.release(&stream->schema);
+    }
+    free(stream);
+}
+
+/* With the GIL. A stream of what read() gave: (schema, iterator of batches, whether all columns come). */
+static enum qn_status make_stream(PyObject *told, struct ArrowArrayStream *out, bool *all_out, struct qn_error *err)
+{
+    static const struct qn_stream_calls calls = { sizeof calls, stream_schema, stream_next, stream_free };
+    PyObject *schema = NULL;
+    PyObject *batches = NULL;
+    int all = 1;
+    if (!PyArg_ParseTuple(told, "OOp:read", &schema, &batches, &all)) {
+        return fail(err);
+    }
+    struct python_stream *stream = calloc(1, sizeof *stream);
+    if (stream == NULL) {
+        return qn_error_set(err, QN_ERR_NO_MEMORY, "out of memory");
+    }
+    if (take_schema(schema, &stream->schema) < 0) {
+        free(stream);
+        return fail(err);
+    }
+    stream->batches = Py_NewRef(batches);
+    enum qn_status status = qn_stream_new(&calls, stream, out, err);
+    if (status != QN_OK) {
+        stream->schema.release(&stream->schema);
+        Py_DECREF(stream->batches);
+        free(stream);
+        return status;
+    }
+    *all_out = all != 0;
+    return QN_OK;
+}
+
+/* The columns asked for as a list, or None. */
+static PyObject *list_columns(const struct qn_format_input *input)
+{
+    if (input->columns == NULL) {
+        return Py_NewRef(Py_None);
+    }
+    PyObject *list = PyList_New((Py_ssize_t)input->n_columns);
+    for (size_t i = 0; list != NULL && i < input->n_columns; i++) {
+        PyObject *name = PyUnicode_FromString(input->columns[i]);
+        if (name == NULL) {
+            Py_CLEAR(list);
+            break;
+        }
+        PyList_SET_ITEM(list, (Py_ssize_t)i, name);
+    }
+    return list;
+}
+
+static enum qn_status format_read(void *context, const struct qn_format_input *input, struct ArrowArrayStream *out,
+                                  bool *all_out, struct qn_error *err)
+{
+    struct python_format *format = context;
+    PyGILState_STATE gil;
+    if (!enter(&gil, err)) {
+        return QN_ERR_CLOSED;
+    }
+    PyObject *columns = list_columns(input);
+    PyObject *told = columns == NULL ? NULL
+                                     : PyObject_CallMethod(format->object, "read", "isOz", input->fd, input->name,
+                                                           columns, input->options);
+    enum qn_status status = told == NULL ? fail(err) : make_stream(told, out, all_out, err);
+    Py_XDECREF(told);
+    Py_XDECREF(columns);
+    PyGILState_Release(gil);
+    return status;
+}
+
+static enum qn_status format_count(void *context, const struct qn_format_input *input, int64_t *rows_out,
+                                   struct qn_error *err)
+{
+    struct python_format *format = context;
+    PyGILState_STATE gil;
+    if (!enter(&gil, err)) {
+        return QN_ERR_CLOSED;
+    }
+    PyObject *told = PyObject_CallMethod(format->object, "count", "isz", input->fd, input->name, input->options);
+    long long rows = told == NULL ? -1 : PyLong_AsLongLong(told);
+    enum qn_status status = PyErr_Occurred() != NULL ? fail(err) : QN_OK;
+    if (status == QN_OK) {
+        *rows_out = rows;
+    }
+    Py_XDECREF(told);
+    PyGILState_Release(gil);
+    return status;
+}
+
+/* ---- writing ----------------------------------------------------------------------------------------------------- */
+
+/* With the GIL. */
+static void writer_drop(struct python_writer *writer)
+{
+    if (writer->sink != NULL) {
+        ((struct sink_object *)writer->sink)->sink = NULL;
+    }
+    Py_XDECREF(writer->object);
+    Py_XDECREF(writer->schema);
+    Py_XDECREF(writer->sink);
+    free(writer);
+}
+
+static void format_writer_free(void *self)
+{
+    struct python_writer *writer = self;
+    PyGILState_STATE gil;
+    struct qn_error unused;
+    if (enter(&gil, &unused)) {
+        writer_drop(writer);
+        PyGILState_Release(gil);
+    } else {
+        free(writer);
+    }
+}
+
+/* A Schema of ours of a copy. */
+static PyObject *schema_object(struct native_state *state, const struct ArrowSchema *schema)
+{
+    struct ArrowSchema copy;
+    if (!native_schema_copy(schema, NATIVE_LAYOUT_SAME, &copy)) {
+        return PyErr_NoMemory();
+    }
+    struct native_shared_schema *shared = native_shared_schema_new(&copy);
+    if (shared == NULL) {
+        copy.release(&copy);
+        return PyErr_NoMemory();
+    }
+    PyObject *object = native_schema_new(state, shared);
+    native_shared_schema_unref(shared);
+    return object;
+}
+
+/* With the GIL. -1 with an exception set. */
+static int writer_begin(struct python_format *format, const struct ArrowSchema *schema,
+                        const struct qn_format_sink *sink, struct python_writer *writer)
+{
+    writer->state = format->state;
+    writer->schema = schema_object(format->state, schema);
+    writer->sink = writer->schema == NULL ? NULL : sink_new(format->state, sink);
+    writer->object =
+        writer->sink == NULL ? NULL : PyObject_CallMethod(format->object, "writer", "OO", writer->schema, writer->sink);
+    return writer->object == NULL ? -1 : 0;
+}
+
+static enum qn_status format_writer_new(void *context, const struct ArrowSchema *schema,
+                                        const struct qn_format_sink *sink, void **writer_out, struct qn_error *err)
+{
+    PyGILState_STATE gil;
+    struct python_writer *writer = calloc(1, sizeof *writer);
+    if (writer == NULL) {
+        return qn_error_set(err, QN_ERR_NO_MEMORY, "out of memory");
+    }
+    if (!enter(&gil, err)) {
+        free(writer);
+        return QN_ERR_CLOSED;
+    }
+    enum qn_status status = QN_OK;
+    if (writer_begin(context, schema, sink, writer) < 0) {
+        status = writer_fail(writer, err);
+        writer_drop(writer);
+    } else {
+        *writer_out = writer;
+    }
+    PyGILState_Release(gil);
+    return status;
+}
+
+/* Share an array: *batch stays what it was, *out is another struct of the same memory. */
+static bool share(struct ArrowArray *batch, struct ArrowArray *out)
+{
+    struct native_shared_array *shared = native_shared_array_new(batch);
+    if (shared == NULL) {
+        return false;
+    }
+    bool good = native_shared_array_export(shared, out);
+    if (good && !native_shared_array_export(shared, batch)) {
+        out->release(out);
+        good = false;
+    }
+    native_shared_array_unref(shared);
+    return good;
+}
+
+/* The result of a method of the writer, which is used up, as a status. */
+static enum qn_status writer_done(const struct python_writer *writer, PyObject *done, struct qn_error *err)
+{
+    enum qn_status status = done == NULL ? writer_fail(writer, err) : QN_OK;
+    Py_XDECREF(done);
+    return status;
+}
+
+static enum qn_status format_write(void *self, struct ArrowArray *batch, struct qn_error *err)
+{
+    struct python_writer *writer = self;
+    PyGILState_STATE gil;
+    struct ArrowArray copy;
+    if (!share(batch, &copy)) {
+        return qn_error_set(err, QN_ERR_NO_MEMORY, "out of memory");
+    }
+    if (!enter(&gil, err)) {
+        copy.release(&copy);
+        return QN_ERR_CLOSED;
+    }
+    PyObject *object = native_batch_new(writer->state, &copy, writer->schema);
+    if (object == NULL && copy.release != NULL) {
+        copy.release(&copy);
+    }
+    PyObject *done = object == NULL ? NULL : PyObject_CallMethod(writer->object, "write", "O", object);
+    Py_XDECREF(object);
+    enum qn_status status = writer_done(writer, done, err);
+    PyGILState_Release(gil);
+    return status;
+}
+
+static enum qn_status format_finish(void *self, struct qn_error *err)
+{
+    struct python_writer *writer = self;
+    PyGILState_STATE gil;
+    if (!enter(&gil, err)) {
+        return QN_ERR_CLOSED;
+    }
+    enum qn_status status = writer_done(writer, PyObject_CallMethod(writer->object, "finish", NULL), err);
+    PyGILState_Release(gil);
+    return status;
+}
+
+/* ---- registering ------------------------------------------------------------------------------------------------- */
+
+static void format_drop(struct python_format *format)
+{
+    if (format != NULL) {
+        Py_XDECREF(format->object);
+        free(format->texts);
+        free(format->magic);
+        free(format);
+    }
+}
+
+/* Copy the texts of a format, one after the other. */
+static bool keep_texts(struct python_format *format, const char *name, const char *suffixes, const char *types,
+                       const char *magic, size_t magic_size)
+{
+    size_t sizes[] = { strlen(name) + 1, strlen(suffixes) + 1, strlen(types) + 1 };
+    format->texts = malloc(sizes[0] + sizes[1] + sizes[2]);
+    format->magic = malloc(magic_size + 1);
+    if (format->texts == NULL || format->magic == NULL) {
+        return false;
+    }
+    memcpy(format->texts, name, sizes[0]);
+    memcpy(format->texts + sizes[0], suffixes, sizes[1]);
+    memcpy(format->texts + sizes[0] + sizes[1], types, sizes[2]);
+    memcpy(format->magic, magic, magic_size);
+    format->format.name = format->texts;
+    format->format.suffixes = format->texts + sizes[0];
+    format->format.content_types = format->texts + sizes[0] + sizes[1];
+    format->format.magic = magic_size > 0 ? format->magic : NULL;
+    format->format.magic_size = magic_size;
+    return true;
+}
+
+/* What the object can do besides reading. -1 with an exception set. */
+static int find_abilities(struct python_format *format)
+{
+    PyObject *count = PyObject_GetAttrString(format->object, "counts");
+    PyObject *write = count == NULL ? NULL : PyObject_GetAttrString(format->object, "writes");
+    int counts = count == NULL ? -1 : PyObject_IsTrue(count);
+    int writes = write == NULL ? -1 : PyObject_IsTrue(write);
+    Py_XDECREF(count);
+    Py_XDECREF(write);
+    if (counts < 0 || writes < 0) {
+        return -1;
+    }
+    format->format.read = format_read;
+    format->format.count = counts ? format_count : NULL;
+    format->format.writer_new = writes ? format_writer_new : NULL;
+    format->format.write = writes ? format_write : NULL;
+    format->format.finish = writes ? format_finish : NULL;
+    format->format.writer_free = writes ? format_writer_free : NULL;
+    return 0;
+}
+
+PyObject *native_format_register(PyObject *module, PyObject *args)
+{
+    struct native_state *state = PyModule_GetState(module);
+    const char *name = NULL;
+    const char *suffixes = NULL;
+    const char *types = NULL;
+    const char *magic = NULL;
+    Py_ssize_t magic_size = 0;
+    PyObject *object = NULL;
+    if (!PyArg_ParseTuple(args, "sssy#O:_format_register", &name, &suffixes, &types, &magic, &magic_size, &object)) {
+        return NULL;
+    }
+    struct python_format *format = calloc(1, sizeof *format);
+    if (format == NULL || !keep_texts(format, name, suffixes, types, magic, (size_t)magic_size)) {
+        format_drop(format);
+        return PyErr_NoMemory();
+    }
+    struct qn_error err = QN_ERROR_INIT;
+    format->state = state;
+    format->object = Py_NewRef(object);
+    format->format.struct_size = sizeof format->format;
+    format->format.abi = QN_FORMAT_ABI;
+    format->format.context = format;
+    if (find_abilities(format) < 0) {
+        format_drop(format);
+        return NULL;
+    }
+    if (qn_format_register(&format->format, &err) != QN_OK) {
+        format_drop(format);
+        return native_raise(state, &err, NULL);
+    }
+    Py_RETURN_NONE;
+}
+
+int native_formats_ensure(void)
+{
+    PyObject *module = PyImport_ImportModule(MODULE);
+    PyObject *done = module == NULL ? NULL : PyObject_CallMethod(module, "register", NULL);
+    Py_XDECREF(module);
+    Py_XDECREF(done);
+    return done == NULL ? -1 : 0;
+}
