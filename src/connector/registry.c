@@ -8,6 +8,7 @@
 #define RUNTIMES_MAX 64 /* registered ones */
 
 static const struct qn_connector_runtime *const built_in[] = {
+    &qn__runtime_database,
     &qn__runtime_docker,
     &qn__runtime_ffi,
     &qn__runtime_files,
