@@ -56,7 +56,7 @@ struct qn_connector_options {
     double timeout;           /* seconds that one call may go without a sign of life; 0: 300 */
     int processes;            /* of ipc::, java:: and docker:: at most, started as they are needed; 0: 16 */
     int retries;              /* of a call that failed with a retryable error; -1: none, 0: 3 */
-    const char *record;       /* file of a new cassette for everything that is asked and answered; NULL: none */
+    const char *record;       /* cassette to which everything asked and answered is appended; NULL: none */
     struct qn_connector_events events;
 };
 #define QN_CONNECTOR_OPTIONS_INIT                                                                                      \

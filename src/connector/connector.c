@@ -9,6 +9,7 @@
 #include "base/memory.h"
 #include "base/text.h"
 #include "base/utf8.h"
+#include "connector/record.h"
 #include "connector/registry.h"
 #include "wire/rpc.h"
 
@@ -175,9 +176,6 @@ static enum qn_status check_options(const struct qn_connector *connector, const 
         return qn_error_set(err, QN_ERR_CONFIG, "connector \"%s\": retries %d is less than -1", connector->name,
                             options->retries);
     }
-    if (options->record != NULL) {
-        return qn_error_set(err, QN_ERR_UNSUPPORTED, "connector \"%s\": this build cannot record", connector->name);
-    }
     return options->arguments != NULL ? check_arguments(connector->name, options->arguments, err) : QN_OK;
 }
 
@@ -220,6 +218,12 @@ static enum qn_status open_runtime(struct qn_connector *connector, const char *e
     };
     QN_TRY(init_locks(connector, err));
     enum qn_status status = connector->runtime->open(connector->runtime->context, &opening, &connector->self, err);
+    if (status == QN_OK && options->record != NULL) {
+        status = qn_recorder_wrap(options->record, options->name, &opening, &connector->runtime, &connector->self, err);
+        if (status != QN_OK) {
+            connector->runtime->close(connector->self);
+        }
+    }
     if (status != QN_OK) {
         (void)pthread_mutex_destroy(&connector->lock);
         (void)pthread_mutex_destroy(&connector->turn);

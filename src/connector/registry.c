@@ -8,14 +8,9 @@
 #define RUNTIMES_MAX 64 /* registered ones */
 
 static const struct qn_connector_runtime *const built_in[] = {
-    &qn__runtime_database,
-    &qn__runtime_docker,
-    &qn__runtime_ffi,
-    &qn__runtime_files,
-    &qn__runtime_http,
-    &qn__runtime_ipc,
-    &qn__runtime_java,
-    NULL,
+    &qn__runtime_cassette, &qn__runtime_database, &qn__runtime_docker,
+    &qn__runtime_ffi,      &qn__runtime_files,    &qn__runtime_http,
+    &qn__runtime_ipc,      &qn__runtime_java,     NULL,
 };
 static const struct qn_connector_runtime *registered[RUNTIMES_MAX];
 static size_t n_registered;

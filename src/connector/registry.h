@@ -17,6 +17,7 @@ const struct qn_connector_runtime *qn_connector_runtime_find(const char *name, s
 void qn_connector_runtime_names(struct qn_buffer *out);
 
 /* Built-in runtimes. */
+extern const struct qn_connector_runtime qn__runtime_cassette;
 extern const struct qn_connector_runtime qn__runtime_database;
 extern const struct qn_connector_runtime qn__runtime_docker;
 extern const struct qn_connector_runtime qn__runtime_ffi;
