@@ -39,7 +39,10 @@ typedef int (*qn_task_progress_callback)(void *context, const struct qn_task_pro
 
 struct qn_task_run_options {
     size_t struct_size;
-    bool full;                          /* start from checkpoint.initial, whatever is stored */
+    bool full;                /* start from checkpoint.initial, or with no location moved, whatever is stored */
+    bool allow_external_code; /* for a connector as the source: never a task's own decision */
+    const char *interpreter;  /* of a connector that is a bare script.py; NULL: python3 */
+    double connector_timeout; /* as qn_connector_options.timeout */
     qn_task_progress_callback progress; /* or NULL */
     void *progress_context;
 };

@@ -102,24 +102,27 @@ static PyObject *result_dict(const struct qn_task_result *result)
                          "checkpoint_before", result->checkpoint_before, "checkpoint_after", result->checkpoint_after);
 }
 
-PyDoc_STRVAR(run_doc, "run(full=False, progress=None)\n--\n\n"
+PyDoc_STRVAR(run_doc, "run(full=False, progress=None, allow_external_code=False, interpreter=None, timeout=0.0)\n--\n\n"
                       "Run once. `progress` is called as progress(stage, rows, bytes, seconds). Returns the attribute "
                       "`last`, which is set on failure too.");
 
 static PyObject *task_run(PyObject *object, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = { "full", "progress", NULL };
+    static char *names[] = { "full", "progress", "allow_external_code", "interpreter", "timeout", NULL };
     struct task_object *self = task_of(object);
+    struct qn_task_run_options options = QN_TASK_RUN_OPTIONS_INIT;
     int full = 0;
+    int allowed = 0;
     struct progress progress = { .callback = Py_None };
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|pO:run", names, &full, &progress.callback)) {
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|pOpzd:run", names, &full, &progress.callback, &allowed,
+                                     &options.interpreter, &options.connector_timeout)) {
         return NULL;
     }
     if (self->running) {
         return native_fail(self->state, QN_ERR_BUSY, "the task \"%s\" is running already", qn_task_name(self->task));
     }
-    struct qn_task_run_options options = QN_TASK_RUN_OPTIONS_INIT;
     options.full = full;
+    options.allow_external_code = allowed;
     if (progress.callback != Py_None) {
         options.progress = report;
         options.progress_context = &progress;

@@ -73,6 +73,11 @@ class Task:
             raise ConfigurationError(f"a plan is a dict, not a {type(plan).__name__}")
         self.has_statements = bool(plan.get("process"))
         """Whether rows pass through statements on the way."""
+        self.has_places = any(
+            isinstance(plan.get(table), Mapping) and not plan[table].keys().isdisjoint({"connector", "bundle"})
+            for table in ("source", "sink")
+        )
+        """Whether the source or the sink is a connector or a bundle."""
         self._native = _native.Task(_to_json(_task_process.complete(plan, Path())))
 
     @classmethod
@@ -90,6 +95,7 @@ class Task:
             _expand(plan)
             _include(plan, file)
             _anchor(plan, file.parent)
+            _anchor_places(plan, file.parent)
             for key, value in (overrides or {}).items():
                 _override(plan, key, value)
             task = cls(_task_process.complete(plan, file.parent))
@@ -113,11 +119,23 @@ class Task:
         after = _text_or_none(fields.pop("checkpoint_after"))
         return TaskResult(task=self.name, checkpoint_before=before, checkpoint_after=after, **fields)
 
-    def run(self, full: bool = False, progress: Callable[[Progress], object] | None = None) -> TaskResult:
+    def run(
+        self,
+        full: bool = False,
+        progress: Callable[[Progress], object] | None = None,
+        *,
+        allow_external_code: bool | None = None,
+        timeout: float | None = None,
+    ) -> TaskResult:
         """Run once: move what is new, and commit it together with the checkpoint.
 
-        `full` starts from `checkpoint.initial`, whatever is stored. An exception that `progress` raises cancels the
-        run. What fails changes nothing since the last commit; `last` says how far it came.
+        `full` starts from `checkpoint.initial`, or with every location, whatever is stored. An exception that
+        `progress` raises cancels the run. What fails changes nothing since the last commit; `last` says how far it
+        came.
+
+        Where the source is a connector: `allow_external_code` says whether code from outside may run (None:
+        QANAT_SYSTEM_ALLOW_EXTERNAL_CODE decides; a task file never does), `timeout` how many seconds a call may go
+        without a sign of life (300).
         """
         report = None
         if progress is not None:
@@ -130,7 +148,20 @@ class Task:
             from qanat import _settings
 
             _settings.apply()
-        self._native.run(full=full, progress=report)
+        if self.has_places:
+            from qanat import _formats
+            from qanat._connector import allowed_from_environment, default_interpreter
+
+            _formats.register()
+            self._native.run(
+                full=full,
+                progress=report,
+                allow_external_code=allowed_from_environment() if allow_external_code is None else allow_external_code,
+                interpreter=default_interpreter(),
+                timeout=timeout or 0.0,
+            )
+        else:
+            self._native.run(full=full, progress=report)
         result = self.last
         assert result is not None
         return result
@@ -227,6 +258,18 @@ def _include(plan: dict[str, Any], file: Path) -> None:
             if connection in own:
                 raise ConfigurationError(f"connections.{connection} is in more than one file: {included} has it too")
             own[connection] = table
+
+
+def _anchor_places(plan: dict[str, Any], folder: Path) -> None:
+    """Make the paths of bundles, and where the relative files of a connector begin, relative to the folder of the file."""
+    for name in ("source", "sink"):
+        table = plan.get(name)
+        if not isinstance(table, dict):
+            continue
+        if isinstance(table.get("bundle"), str) and table["bundle"]:
+            table["bundle"] = os.path.join(folder, table["bundle"])
+        if "connector" in table and isinstance(table.get("folder", ""), str):
+            table["folder"] = os.path.join(folder.absolute(), table.get("folder", ""))
 
 
 def _anchor(plan: dict[str, Any], folder: Path) -> None:

@@ -11,6 +11,7 @@
 #include "base/text.h"
 #include "bundle/blocks.h"
 #include "bundle/bundle_private.h"
+#include "bundle/walk.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -200,25 +201,33 @@ static enum qn_status keep_pack(const struct qn__block_place *place, const struc
     return QN_OK;
 }
 
+/* All columns of a schema, from blocks that the stream keeps. */
+static enum qn_status stream_blocks(const struct qn__block_place *place, const struct pack *pack,
+                                    const struct ArrowSchema *schema, const char *const *columns, size_t n_columns,
+                                    struct ArrowArrayStream *out, struct qn_error *err)
+{
+    struct kept_pack *kept = NULL;
+    QN_TRY(keep_pack(place, pack, &kept, err));
+    const struct qn__union_source source = {
+        .self = kept, .n_parts = kept->n, .part = kept_part, .schema = kept_schema, .open = kept_open, .free = kept_free
+    };
+    return qn__union_stream(&source, schema, columns, n_columns, out, err);
+}
+
 static enum qn_status stream_pack(struct qn_bundle *bundle, const char *name, const char *const *columns,
                                   size_t n_columns, struct ArrowArrayStream *out, struct qn_error *err)
 {
     struct qn__block_place place;
     struct pack pack;
-    struct kept_pack *kept = NULL;
     qn_auto_schema schema = { 0 };
     QN_TRY(qn__bundle_place(bundle, &place, err));
     QN_TRY(find_blocks(bundle, name, &pack, err));
     enum qn_status status = unify_blocks(&place, &pack, &schema, err);
     if (status == QN_OK) {
-        status = keep_pack(&place, &pack, &kept, err);
+        status = stream_blocks(&place, &pack, &schema, columns, n_columns, out, err);
     }
     qn_free(pack.blocks);
-    QN_TRY(status);
-    const struct qn__union_source source = {
-        .self = kept, .n_parts = kept->n, .part = kept_part, .schema = kept_schema, .open = kept_open, .free = kept_free
-    };
-    return qn__union_stream(&source, &schema, columns, n_columns, out, err);
+    return status;
 }
 
 enum qn_status qn_bundle_stream(struct qn_bundle *bundle, const char *pack, const char *const *columns,
@@ -226,6 +235,34 @@ enum qn_status qn_bundle_stream(struct qn_bundle *bundle, const char *pack, cons
 {
     QN_TRY(qn__bundle_enter(bundle, QN__BUNDLE_READS, err));
     enum qn_status status = stream_pack(bundle, pack, columns, n_columns, out, err);
+    qn__bundle_leave(bundle);
+    if (status != QN_OK) {
+        qn_error_prefix(err, "pack \"%.200s\"", pack);
+    }
+    return status;
+}
+
+static enum qn_status stream_block(struct qn_bundle *bundle, const char *pack, const char *location,
+                                   const struct ArrowSchema *schema, struct ArrowArrayStream *out, struct qn_error *err)
+{
+    struct qn__block_place place;
+    const struct qn_bundle_state *state = NULL;
+    QN_TRY(qn__bundle_place(bundle, &place, err));
+    QN_TRY(qn__bundle_state(bundle, &state, err));
+    const struct qn_state_entry *entry = qn_bundle_state_block(state, pack, location);
+    if (entry == NULL) {
+        return qn_error_set(err, QN_ERR_CONFIG, "there is no block \"%.200s\"", location);
+    }
+    const struct pack one = { .blocks = &entry, .n = 1 };
+    return stream_blocks(&place, &one, schema, NULL, 0, out, err);
+}
+
+enum qn_status qn_bundle_stream_block(struct qn_bundle *bundle, const char *pack, const char *location,
+                                      const struct ArrowSchema *schema, struct ArrowArrayStream *out,
+                                      struct qn_error *err)
+{
+    QN_TRY(qn__bundle_enter(bundle, QN__BUNDLE_READS, err));
+    enum qn_status status = stream_block(bundle, pack, location, schema, out, err);
     qn__bundle_leave(bundle);
     if (status != QN_OK) {
         qn_error_prefix(err, "pack \"%.200s\"", pack);

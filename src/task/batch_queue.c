@@ -144,11 +144,12 @@ void qn_batch_queue_finish(struct qn_batch_queue *queue, const struct qn_error *
 
 static enum qn_queue_answer answer(const struct qn_batch_queue *queue)
 {
-    if (queue->finished && queue->error.status != QN_OK) {
-        return QN_QUEUE_FAILED;
+    bool failed = queue->finished && queue->error.status != QN_OK;
+    if (queue->count > 0 && (queue->finished || !queue->hold) && !(failed && queue->hold)) {
+        return QN_QUEUE_BATCH; /* what was read before a failure may still make a commit */
     }
-    if (queue->count > 0 && (queue->finished || !queue->hold)) {
-        return QN_QUEUE_BATCH;
+    if (failed) {
+        return QN_QUEUE_FAILED;
     }
     return queue->finished ? QN_QUEUE_END : QN_QUEUE_WAITING;
 }

@@ -16,7 +16,9 @@
 
 #include <qanat/database.h>
 
-#define QN_CHECKPOINT_TABLE    "qanat_checkpoints"
+#define QN_CHECKPOINT_TABLE "qanat_checkpoints"
+#define QN_CHECKPOINT_LOCATIONS                                                                                        \
+    "(locations)"                    /* column_name of a task whose source has locations; value counts the moved ones */
 #define QN_CHECKPOINT_TEXT_MAX 65536 /* bytes of a text that can be a checkpoint */
 
 enum qn_checkpoint_kind {

@@ -8,7 +8,7 @@
 #include "arrow/stream.h"
 #include "base/memory.h"
 #include "db/sql.h"
-#include "task/plan.h"
+#include "task/sink.h"
 
 #include <time.h>
 
@@ -201,16 +201,6 @@ static struct qn_value text_value(const char *text)
     return value;
 }
 
-static enum qn_status refuse_other_run(const char *task, struct qn_error *err)
-{
-    (void)qn_error_set(err, QN_ERR_QUERY, "another run of the task \"%s\" has committed since this one began", task);
-    qn_error_hint(err, "nothing of this one's last slice was kept; run the task again");
-    if (err != NULL) {
-        err->retryable = true;
-    }
-    return QN_ERR_QUERY;
-}
-
 /* Make the table where nobody has made it since. Of two runs that make it at the same time one fails. */
 static enum qn_status have_table(struct qn_connection *sink, const char *task, struct qn_error *err)
 {
@@ -222,7 +212,7 @@ static enum qn_status have_table(struct qn_connection *sink, const char *task, s
     struct qn_error problem = QN_ERROR_INIT;
     enum qn_status status = make_table(sink, &problem);
     if (status == QN_ERR_CONSTRAINT || strcmp(problem.sqlstate, "42P07") == 0) {
-        return refuse_other_run(task, err);
+        return qn_sink_refuse_other_run(task, err);
     }
     if (status != QN_OK && err != NULL) {
         *err = problem;
@@ -269,10 +259,10 @@ enum qn_status qn_checkpoint_store(struct qn_connection *sink, const struct qn_c
     int64_t changed = 0;
     enum qn_status status = qn_connection_execute(sink, &query, &changed, err);
     if (!row->exists && status == QN_ERR_CONSTRAINT) {
-        return refuse_other_run(update->task, err);
+        return qn_sink_refuse_other_run(update->task, err);
     }
     if (status == QN_OK && row->exists && changed != 1) {
-        return refuse_other_run(update->task, err);
+        return qn_sink_refuse_other_run(update->task, err);
     }
     return status;
 }

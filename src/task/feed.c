@@ -96,6 +96,9 @@ void qn_feed_dispose(struct qn_feed *feed)
 static enum qn_status take_batch(struct qn_feed *feed, struct ArrowArray *batch, int64_t bytes, struct qn_error *err)
 {
     if (batch->length == 0) {
+        if (feed->locations != NULL) {
+            qn_locations_end_one(feed->locations);
+        }
         return QN_OK;
     }
     if (batch->null_count != 0 && batch->n_buffers > 0 && batch->buffers[0] != NULL) {
@@ -155,13 +158,33 @@ enum qn_status qn_feed_begin(struct qn_feed *feed, bool *more_out, struct qn_err
     QN_TRY(await_batch(feed, err));
     feed->slice_done = false;
     feed->slice_rows = 0;
-    *more_out = feed->batch != NULL;
+    *more_out = feed->batch != NULL || (feed->locations != NULL && feed->locations->touched > 0);
     return QN_OK;
+}
+
+/* The same where rows have locations. */
+static int64_t measure_location(const struct qn_feed *feed, int64_t left)
+{
+    const struct qn_locations *locations = feed->locations;
+    const struct qn_task_location *at = &locations->items[locations->writing];
+    if (feed->every_rows == 0) {
+        return left;
+    }
+    int64_t room = feed->every_rows - feed->slice_rows;
+    if (room <= 0) {
+        return at->resumable || at->rows == at->start ? 0 : left;
+    }
+    return at->resumable && room < left ? room : left;
 }
 
 /* How many of the rows left in the batch belong to this slice. */
 static enum qn_status measure(struct qn_feed *feed, int64_t left, int64_t *taken_out, struct qn_error *err)
 {
+    if (feed->locations != NULL) {
+        *taken_out = measure_location(feed, left);
+        qn_locations_take(feed->locations, *taken_out);
+        return QN_OK;
+    }
     if (feed->column < 0) {
         *taken_out = left;
         return QN_OK;

@@ -3,13 +3,15 @@
  *
  * The feed follows the checkpoint column: after a slice has been read to its end, `watch.last` is the checkpoint of the
  * last row that went out. A slice ends at the first row past every_rows where the checkpoint's value changes, or with
- * the source. Threads: the writer's.
+ * the source. Of a source with locations it ends after every_rows exactly where the location can be resumed, otherwise
+ * between two locations; a batch without rows is the end of one. Threads: the writer's.
  */
 #ifndef QN_TASK_FEED_H
 #define QN_TASK_FEED_H
 
 #include "task/batch_queue.h"
 #include "task/checkpoint.h"
+#include "task/locations.h"
 
 struct qn_shared_array; /* a batch that several slices refer to */
 
@@ -18,7 +20,8 @@ struct qn_feed {
     const struct ArrowSchema *schema; /* borrowed */
     int64_t column;                   /* of the checkpoint; -1: none */
     struct qn_checkpoint_watch watch;
-    int64_t every_rows; /* 0: one slice */
+    struct qn_locations *locations; /* borrowed; NULL: the rows have none, or nothing tells any more which */
+    int64_t every_rows;             /* 0: one slice */
     /* Called while waiting and after every batch; not NULL. */
     enum qn_status (*tick)(void *context, struct qn_error *err);
     void *tick_context;
@@ -33,7 +36,7 @@ struct qn_feed {
 
 void qn_feed_dispose(struct qn_feed *feed);
 
-/* Begin the next slice, waiting for its first row. *more_out is false where the source has ended. */
+/* Begin the next slice, waiting for its first row. *more_out is false where the source has ended and nothing is left to keep. */
 enum qn_status qn_feed_begin(struct qn_feed *feed, bool *more_out, struct qn_error *err) QN_MUST_CHECK;
 
 /* The slice as a stream; the feed must outlive it. */

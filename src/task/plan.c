@@ -35,20 +35,30 @@ static const struct qn__key_rule task_rules[] = {
     { NULL, 0, NULL },
 };
 static const struct qn__key_rule source_rules[] = {
-    { "connection", QN__AS_TEXT, NULL },     { "query", QN__AS_TEXT, NULL },
-    { "table", QN__AS_TEXT, NULL },          { "types", QN__AS_TABLE, NULL },
-    { "batch_rows", QN__AS_INTEGER, NULL },  { "connector", 0, "connectors as a source" },
-    { "args", 0, "connectors as a source" }, { "bundle", 0, "bundles as a source" },
-    { "pack", 0, "bundles as a source" },    { "files", 0, "files as a source" },
-    { "output", 0, "schemas by name" },      { NULL, 0, NULL },
+    { "connection", QN__AS_TEXT, NULL },
+    { "query", QN__AS_TEXT, NULL },
+    { "table", QN__AS_TEXT, NULL },
+    { "types", QN__AS_TABLE, NULL },
+    { "batch_rows", QN__AS_INTEGER, NULL },
+    { "connector", QN__AS_TEXT, NULL },
+    { "args", QN__AS_TABLE, NULL },
+    { "folder", QN__AS_TEXT, NULL },
+    { "bundle", QN__AS_TEXT, NULL },
+    { "pack", QN__AS_TEXT, NULL },
+    { "version", QN__AS_TEXT | QN__AS_INTEGER, NULL },
+    { "mode", QN__AS_TEXT, NULL },
+    { "files", 0, "files as a source (connector = \"files\" reads them)" },
+    { "output", 0, "schemas by name" },
+    { NULL, 0, NULL },
 };
 static const struct qn__key_rule sink_rules[] = {
     { "connection", QN__AS_TEXT, NULL },
     { "table", QN__AS_TEXT, NULL },
     { "mode", QN__AS_TEXT, NULL },
     { "key", QN__AS_TEXT | QN__AS_ARRAY, NULL },
-    { "bundle", 0, "bundles as a sink" },
-    { "pack", 0, "bundles as a sink" },
+    { "bundle", QN__AS_TEXT, NULL },
+    { "pack", QN__AS_TEXT, NULL },
+    { "format", QN__AS_TEXT, NULL },
     { "file", 0, "files as a sink" },
     { "on_new_column", 0, "changes of the schema" },
     { "on_type_change", 0, "changes of the schema" },
@@ -260,13 +270,13 @@ static enum qn_status refuse_value(const char *path, enum qn_status status, stru
     return QN_ERR_CONFIG;
 }
 
-static enum qn_status copy_text(const char *text, char **out, struct qn_error *err)
+enum qn_status qn__task_copy_text(const char *text, char **out, struct qn_error *err)
 {
     *out = qn_strdup(text);
     return *out != NULL ? QN_OK : qn__no_memory(err);
 }
 
-static enum qn_status take_text(json_t *root, const char *table, const char *key, char **out, struct qn_error *err)
+enum qn_status qn__task_take_text(json_t *root, const char *table, const char *key, char **out, struct qn_error *err)
 {
     json_t *value = json_object_get(json_object_get(root, table), key);
     if (value == NULL) {
@@ -275,15 +285,15 @@ static enum qn_status take_text(json_t *root, const char *table, const char *key
     if (json_string_length(value) == 0) {
         return qn_error_set(err, QN_ERR_CONFIG, "%s.%s is empty", table, key);
     }
-    return copy_text(json_string_value(value), out, err);
+    return qn__task_copy_text(json_string_value(value), out, err);
 }
 
-static enum qn_status require_text(json_t *root, const char *table, const char *key, char **out, struct qn_error *err)
+enum qn_status qn__task_require_text(json_t *root, const char *table, const char *key, char **out, struct qn_error *err)
 {
     if (json_object_get(root, table) == NULL) {
         return qn_error_set(err, QN_ERR_CONFIG, "the table [%s] is missing", table);
     }
-    QN_TRY(take_text(root, table, key, out, err));
+    QN_TRY(qn__task_take_text(root, table, key, out, err));
     return *out != NULL ? QN_OK : qn_error_set(err, QN_ERR_CONFIG, "%s.%s is missing", table, key);
 }
 
@@ -306,8 +316,8 @@ static enum qn_status take_integer(json_t *root, const char *table, const char *
 
 /* ---- connections ---------------------------------------------------------------------------------------------- */
 
-static enum qn_status option_text(const char *path, json_t *value, char number[64], const char **out,
-                                  struct qn_error *err)
+enum qn_status qn__task_option_text(const char *path, json_t *value, char number[64], const char **out,
+                                    struct qn_error *err)
 {
     switch (json_typeof(value)) {
     case JSON_STRING:
@@ -407,7 +417,7 @@ static enum qn_status fill_config(json_t *table, const char *path, struct qn_con
         char place[PATH_SIZE];
         const char *text = NULL;
         join_path(place, path, key);
-        QN_TRY(option_text(place, value, number, &text, err));
+        QN_TRY(qn__task_option_text(place, value, number, &text, err));
         enum qn_status status = qn_config_set(config, key, text, err);
         if (status != QN_OK) {
             return refuse_value(place, status, err);
@@ -488,7 +498,7 @@ enum qn_status qn_task_dialect(const struct qn_config *config, const struct qn_d
 
 static enum qn_status read_name(json_t *root, struct qn_task *task, struct qn_error *err)
 {
-    QN_TRY(require_text(root, "task", "name", &task->name, err));
+    QN_TRY(qn__task_require_text(root, "task", "name", &task->name, err));
     if (strlen(task->name) > QN_TASK_NAME_MAX) {
         return qn_error_set(err, QN_ERR_CONFIG, "task.name is longer than %d bytes", QN_TASK_NAME_MAX);
     }
@@ -530,9 +540,9 @@ static enum qn_status read_types(json_t *types, struct qn_task_source *source, s
         }
         char *name_copy = NULL;
         char *type_copy = NULL;
-        status = copy_text(column, &name_copy, err);
+        status = qn__task_copy_text(column, &name_copy, err);
         if (status == QN_OK) {
-            status = copy_text(json_string_value(value), &type_copy, err);
+            status = qn__task_copy_text(json_string_value(value), &type_copy, err);
         }
         source->types[source->n_types++] = (struct qn_type_override){ .column = name_copy, .type = type_copy };
         QN_TRY(status);
@@ -540,12 +550,56 @@ static enum qn_status read_types(json_t *types, struct qn_task_source *source, s
     return QN_OK;
 }
 
+/* Which of the keys that say where rows come from, or go to, a table has: exactly one. */
+static enum qn_status find_place(json_t *root, const char *table, bool with_connector, enum qn_task_place *out,
+                                 struct qn_error *err)
+{
+    static const char *const keys[] = { "connection", "connector", "bundle" };
+    json_t *found = json_object_get(root, table);
+    int n = 0;
+    *out = QN_PLACE_DATABASE;
+    for (int i = 0; i < 3; i++) {
+        if (json_object_get(found, keys[i]) != NULL) {
+            *out = (enum qn_task_place)i;
+            n++;
+        }
+    }
+    return n <= 1 ? QN_OK
+                  : qn_error_set(err, QN_ERR_CONFIG, "[%s] has more than one of connection, %sbundle", table,
+                                 with_connector ? "connector and " : "");
+}
+
+/* Keys that go with another place would be ignored without a word. */
+static enum qn_status refuse_keys(json_t *root, const char *table, const char *place, const char *const *keys,
+                                  struct qn_error *err)
+{
+    for (; *keys != NULL; keys++) {
+        if (json_object_get(json_object_get(root, table), *keys) != NULL) {
+            return qn_error_set(err, QN_ERR_CONFIG, "%s.%s does not go with %s", table, *keys, place);
+        }
+    }
+    return QN_OK;
+}
+
 static enum qn_status read_source(json_t *root, struct qn_task_source *source, struct qn_error *err)
 {
-    QN_TRY(require_text(root, "source", "connection", &source->connection, err));
+    static const char *const not_database[] = { "args", "folder", "pack", "version", "mode", NULL };
+    static const char *const not_connector[] = { "query", "table", "types", "batch_rows", "pack", "version", NULL };
+    static const char *const not_bundle[] = { "query", "table", "types", "batch_rows", "args", "folder", NULL };
+    QN_TRY(find_place(root, "source", true, &source->place, err));
+    if (source->place == QN_PLACE_CONNECTOR) {
+        QN_TRY(refuse_keys(root, "source", "connector", not_connector, err));
+        return qn__task_read_connector(root, source, err);
+    }
+    if (source->place == QN_PLACE_BUNDLE) {
+        QN_TRY(refuse_keys(root, "source", "bundle", not_bundle, err));
+        return qn__task_read_bundle_source(root, source, err);
+    }
+    QN_TRY(refuse_keys(root, "source", "connection", not_database, err));
+    QN_TRY(qn__task_require_text(root, "source", "connection", &source->connection, err));
     QN_TRY(find_connection(root, "source", source->connection, &source->config, err));
-    QN_TRY(take_text(root, "source", "query", &source->query, err));
-    QN_TRY(take_text(root, "source", "table", &source->table, err));
+    QN_TRY(qn__task_take_text(root, "source", "query", &source->query, err));
+    QN_TRY(qn__task_take_text(root, "source", "table", &source->table, err));
     QN_TRY(take_integer(root, "source", "batch_rows", 1, QN_TASK_MAX_BATCH_ROWS, &source->batch_rows, err));
     QN_TRY(read_types(json_object_get(json_object_get(root, "source"), "types"), source, err));
     if ((source->query == NULL) == (source->table == NULL)) {
@@ -619,7 +673,7 @@ static enum qn_status read_key(json_t *value, struct qn_task_sink *sink, struct 
                 return qn_error_set(err, QN_ERR_CONFIG, "sink.key names the column \"%s\" twice", sink->key[j]);
             }
         }
-        QN_TRY(copy_text(json_string_value(item), &sink->key[i], err));
+        QN_TRY(qn__task_copy_text(json_string_value(item), &sink->key[i], err));
         sink->n_key++;
     }
     return QN_OK;
@@ -627,9 +681,18 @@ static enum qn_status read_key(json_t *value, struct qn_task_sink *sink, struct 
 
 static enum qn_status read_sink(json_t *root, struct qn_task_sink *sink, struct qn_error *err)
 {
-    QN_TRY(require_text(root, "sink", "connection", &sink->connection, err));
+    static const char *const not_database[] = { "pack", "format", NULL };
+    static const char *const not_bundle[] = { "table", "key", NULL };
+    QN_TRY(find_place(root, "sink", false, &sink->place, err));
+    if (sink->place == QN_PLACE_BUNDLE) {
+        QN_TRY(refuse_keys(root, "sink", "bundle", not_bundle, err));
+        QN_TRY(read_mode(root, &sink->mode, err));
+        return qn__task_read_bundle_sink(root, sink, err);
+    }
+    QN_TRY(refuse_keys(root, "sink", "connection", not_database, err));
+    QN_TRY(qn__task_require_text(root, "sink", "connection", &sink->connection, err));
     QN_TRY(find_connection(root, "sink", sink->connection, &sink->config, err));
-    QN_TRY(require_text(root, "sink", "table", &sink->table, err));
+    QN_TRY(qn__task_require_text(root, "sink", "table", &sink->table, err));
     QN_TRY(read_mode(root, &sink->mode, err));
     QN_TRY(read_key(json_object_get(json_object_get(root, "sink"), "key"), sink, err));
     bool takes_key = sink->mode == QN_INGEST_UPSERT || sink->mode == QN_INGEST_IGNORE;
@@ -694,7 +757,10 @@ static enum qn_status read_checkpoint(json_t *root, struct qn_task *task, struct
         return QN_OK;
     }
     struct qn_task_checkpoint *checkpoint = &task->checkpoint;
-    QN_TRY(require_text(root, "checkpoint", "column", &checkpoint->column, err));
+    if (task->source.place != QN_PLACE_DATABASE) {
+        return take_integer(root, "checkpoint", "every_rows", 1, INT64_C(1000000000000), &checkpoint->every_rows, err);
+    }
+    QN_TRY(qn__task_require_text(root, "checkpoint", "column", &checkpoint->column, err));
     json_t *initial = json_object_get(table, "initial");
     if (initial != NULL) {
         enum qn_status status = read_initial(initial, &checkpoint->initial, err);
@@ -748,7 +814,7 @@ static enum qn_status check_whole(struct qn_task *task, bool has_processes, stru
     bool has_checkpoint = task->checkpoint.column != NULL;
     if (task->source.table != NULL) {
         task->source.uses_checkpoint = has_checkpoint;
-        if (strcmp(task->source.connection, task->sink.connection) == 0 &&
+        if (task->sink.place == QN_PLACE_DATABASE && strcmp(task->source.connection, task->sink.connection) == 0 &&
             strcmp(task->source.table, task->sink.table) == 0) {
             return qn_error_set(err, QN_ERR_CONFIG, "source.table and sink.table are the same table \"%s\"",
                                 task->sink.table);
@@ -792,8 +858,13 @@ static enum qn_status read_plan(json_t *root, struct qn_task *task, struct qn_er
     QN_TRY(read_name(root, task, err));
     QN_TRY(read_source(root, &task->source, err));
     QN_TRY(read_sink(root, &task->sink, err));
+    QN_TRY(qn__task_check_bundle_name(task, err));
     QN_TRY(read_checkpoint(root, task, err));
-    QN_TRY(check_whole(task, json_array_size(json_object_get(root, "process")) > 0, err));
+    if (task->source.place == QN_PLACE_DATABASE) {
+        QN_TRY(check_whole(task, json_array_size(json_object_get(root, "process")) > 0, err));
+    } else {
+        QN_TRY(qn__task_check_locations(root, task, err));
+    }
     QN_TRY(qn__task_read_processes(root, task, err));
     return qn__task_check_output(task, err);
 }
@@ -839,12 +910,17 @@ void qn_task_free(struct qn_task *task)
     qn_free(source->query);
     qn_free(source->table);
     qn_config_free(source->config);
+    qn_free(source->arguments);
+    qn_free(source->folder);
+    qn_free(source->pack);
+    qn_free(source->version);
     for (size_t i = 0; i < task->sink.n_key; i++) {
         qn_free(task->sink.key[i]);
     }
     qn_free((void *)task->sink.key);
     qn_free(task->sink.connection);
     qn_free(task->sink.table);
+    qn_free(task->sink.format);
     qn_config_free(task->sink.config);
     for (size_t i = 0; i < task->n_processes; i++) {
         qn_processor_free(task->processes[i].processor);

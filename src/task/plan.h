@@ -20,22 +20,35 @@
 #define QN_TASK_MAX_BATCH_ROWS 1000000
 #define QN_TASK_MAX_PROCESSES  64
 
+/* A database is read by a query; a connector and a bundle location by location (a bundle's are its blocks). */
+enum qn_task_place { QN_PLACE_DATABASE, QN_PLACE_CONNECTOR, QN_PLACE_BUNDLE };
+
 /* The database's qn_dialect is found by the type of `config`. */
 struct qn_task_source {
-    char *connection; /* the name under [connections] */
-    struct qn_config *config;
-    char *query; /* or NULL: `table` is read */
+    enum qn_task_place place;
+    char *connection; /* the name under [connections]; else the connector, or the bundle's path: what messages say */
+    struct qn_config *config; /* of a database */
+    char *query;              /* or NULL: `table` is read */
     char *table;
     bool uses_checkpoint;           /* :checkpoint stands in the query, or the table is read past a checkpoint */
     int64_t batch_rows;             /* 0: the default */
     struct qn_type_override *types; /* owned, texts too */
     size_t n_types;
+    /* a connector */
+    char *arguments; /* JSON object of texts */
+    char *folder;    /* where its relative files begin; NULL: the current one */
+    /* a bundle */
+    char *pack;
+    char *version; /* NULL: the newest */
+    bool update;   /* locations whose version is another one come again */
 };
 
 struct qn_task_sink {
-    char *connection;
+    enum qn_task_place place; /* a database or a bundle */
+    char *connection;         /* as the source's */
     struct qn_config *config;
-    char *table;
+    char *table;  /* of a bundle: the pack */
+    char *format; /* of a bundle's blocks; NULL: the bundle's choice */
     enum qn_ingest_mode mode;
     char **key;
     size_t n_key;

@@ -30,6 +30,25 @@ struct qn__key_rule {
 enum qn_status qn__task_check_shape(json_t *table, const char *prefix, const struct qn__key_rule *rules,
                                     struct qn_error *err) QN_MUST_CHECK;
 
+/* The text or number of a key. `out` is untouched where the key is absent; require: an error then. An empty text is an error. */
+enum qn_status qn__task_take_text(json_t *root, const char *table, const char *key, char **out,
+                                  struct qn_error *err) QN_MUST_CHECK;
+enum qn_status qn__task_require_text(json_t *root, const char *table, const char *key, char **out,
+                                     struct qn_error *err) QN_MUST_CHECK;
+enum qn_status qn__task_copy_text(const char *text, char **out, struct qn_error *err) QN_MUST_CHECK;
+enum qn_status qn__task_option_text(const char *path, json_t *value, char number[64], const char **out,
+                                    struct qn_error *err) QN_MUST_CHECK;
+
+/* plan_places.c: [source] and [sink] where they are no databases. */
+enum qn_status qn__task_read_connector(json_t *root, struct qn_task_source *source, struct qn_error *err) QN_MUST_CHECK;
+enum qn_status qn__task_read_bundle_source(json_t *root, struct qn_task_source *source,
+                                           struct qn_error *err) QN_MUST_CHECK;
+enum qn_status qn__task_read_bundle_sink(json_t *root, struct qn_task_sink *sink, struct qn_error *err) QN_MUST_CHECK;
+/* The task's name can be one in a bundle. */
+enum qn_status qn__task_check_bundle_name(const struct qn_task *task, struct qn_error *err) QN_MUST_CHECK;
+/* What source, sink and [checkpoint] say together where the source is read by locations. */
+enum qn_status qn__task_check_locations(json_t *root, const struct qn_task *task, struct qn_error *err) QN_MUST_CHECK;
+
 /* What a value is called in a TOML file: "a table". */
 const char *qn__task_toml_name(json_t *value);
 

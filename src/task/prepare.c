@@ -5,7 +5,7 @@
 #include "base/memory.h"
 #include "db/config.h"
 #include "db/sql.h"
-#include "task/run.h"
+#include "task/sink.h"
 
 /* ---- connections ---------------------------------------------------------------------------------------------- */
 
@@ -32,32 +32,51 @@ static enum qn_status open_source(struct qn_run *run, struct qn_error *err)
     return status;
 }
 
-static enum qn_status open_sink(struct qn_run *run, struct qn_error *err)
+static enum qn_status open_places(struct qn_run *run, struct qn_error *err)
 {
-    const struct qn_task_sink *sink = &run->task->sink;
-    enum qn_status status = qn_connection_open_config(sink->config, &run->sink, err);
+    if (!run->has_locations) {
+        QN_TRY(open_source(run, err));
+    } else {
+        enum qn_status status = qn_source_locations_open(run, err);
+        if (status != QN_OK) {
+            qn_error_prefix(err, "source \"%s\"", run->task->source.connection);
+            return status;
+        }
+    }
+    enum qn_status status = run->to->open(run, err);
     if (status != QN_OK) {
-        qn_error_prefix(err, "sink \"%s\"", sink->connection);
+        qn_error_prefix(err, "sink \"%s\"", run->task->sink.connection);
     }
     return status;
 }
 
 /* ---- where the run begins ------------------------------------------------------------------------------------- */
 
+/* Locations without a row make no table. */
+static bool rows_were_moved(const struct qn_run *run)
+{
+    bool any = !run->has_locations;
+    for (size_t i = 0; i < run->positions.n && !any; i++) {
+        any = run->positions.items[i].rows > 0;
+    }
+    return any;
+}
+
 static enum qn_status check_stored(const struct qn_run *run, struct qn_error *err)
 {
     const struct qn_task *task = run->task;
     const struct qn_checkpoint_row *stored = &run->stored;
-    if (strcmp(stored->column, task->checkpoint.column) != 0) {
+    const char *column = run->has_locations ? QN_CHECKPOINT_LOCATIONS : task->checkpoint.column;
+    if (strcmp(stored->column, column) != 0) {
         (void)qn_error_set(err, QN_ERR_CONFIG,
                            "checkpoint.column is \"%s\", but the stored checkpoint of the task \"%s\" is one of \"%s\"",
-                           task->checkpoint.column, task->name, stored->column);
+                           column, task->name, stored->column);
     } else if (strcmp(stored->sink_table, task->sink.table) != 0) {
         (void)qn_error_set(
             err, QN_ERR_CONFIG,
             "sink.table is \"%s\", but the stored checkpoint of the task \"%s\" follows the rows of \"%s\"",
             task->sink.table, task->name, stored->sink_table);
-    } else if (!run->sink_exists) {
+    } else if (!run->sink_exists && rows_were_moved(run)) {
         (void)qn_error_set(
             err, QN_ERR_CONFIG,
             "the table \"%s\" of the sink is gone, but the stored checkpoint of the task \"%s\" says that "
@@ -70,35 +89,12 @@ static enum qn_status check_stored(const struct qn_run *run, struct qn_error *er
     return QN_ERR_CONFIG;
 }
 
-static enum qn_status has_rows(struct qn_run *run, bool *out, struct qn_error *err)
-{
-    char *table = NULL;
-    QN_TRY(qn_connection_quote_table(run->sink, NULL, run->task->sink.table, &table, err));
-    qn_auto_buffer sql = QN_BUFFER_INIT;
-    qn_buffer_printf(&sql, "select 1 as one where exists (select 1 from %s)", table);
-    qn_free_text(table);
-    QN_TRY(qn_buffer_check(&sql, "a statement", err));
-    struct qn_query query = QN_QUERY_INIT;
-    query.sql = qn_buffer_text(&sql);
-    qn_auto_stream stream = { .release = NULL };
-    QN_TRY(qn_connection_query(run->sink, &query, &stream, NULL, err));
-    *out = false;
-    for (;;) {
-        qn_auto_array batch = { .release = NULL };
-        QN_TRY(qn_stream_next(&stream, &batch, err));
-        if (batch.release == NULL) {
-            return QN_OK;
-        }
-        *out = *out || batch.length > 0;
-    }
-}
-
 /* A full run of a task that appends would put every row there a second time. */
 static enum qn_status check_full(struct qn_run *run, struct qn_error *err)
 {
     bool filled = false;
     if (run->task->sink.mode == QN_INGEST_APPEND && run->sink_exists) {
-        QN_TRY(has_rows(run, &filled, err));
+        QN_TRY(run->to->has_rows(run, &filled, err));
     }
     if (!filled) {
         return QN_OK;
@@ -109,20 +105,33 @@ static enum qn_status check_full(struct qn_run *run, struct qn_error *err)
     return QN_ERR_CONFIG;
 }
 
+/* Emptying modes begin anew every time. */
+static bool keeps_position(const struct qn_task *task)
+{
+    enum qn_ingest_mode mode = task->sink.mode;
+    bool empties = mode == QN_INGEST_REPLACE || mode == QN_INGEST_TRUNCATE || mode == QN_INGEST_CREATE;
+    return task->source.place != QN_PLACE_DATABASE ? !empties : task->checkpoint.column != NULL;
+}
+
 static enum qn_status find_start(struct qn_run *run, struct qn_error *err)
 {
     const struct qn_task *task = run->task;
-    QN_TRY(qn_task_table_exists(run->sink, task->sink.table, &run->sink_exists, err));
-    if (task->checkpoint.column == NULL) {
+    run->keeps = keeps_position(task);
+    QN_TRY(run->to->load(run, err));
+    if (!run->keeps) {
         return QN_OK;
     }
-    QN_TRY(qn_checkpoint_load(run->sink, task->name, &run->stored, err));
-    bool goes_on = run->goes_on = run->stored.exists && !run->options.full;
+    bool goes_on = run->stored.exists && !run->options.full;
     if (goes_on) {
         QN_TRY(check_stored(run, err));
     } else if (run->options.full) {
         QN_TRY(check_full(run, err));
+        qn_positions_dispose(&run->positions);
     }
+    if (run->has_locations) {
+        return QN_OK;
+    }
+    run->goes_on = goes_on;
     QN_TRY(qn_checkpoint_copy(&run->start, goes_on ? &run->stored.value : &task->checkpoint.initial, err));
     if (task->source.query != NULL && task->source.uses_checkpoint && run->start.kind == QN_CHECKPOINT_NONE) {
         (void)qn_error_set(err, QN_ERR_CONFIG,
@@ -260,6 +269,15 @@ static enum qn_status watch_checkpoint(struct qn_run *run, struct qn_error *err)
     return task->sink.mode == QN_INGEST_APPEND ? qn_checkpoint_copy(&watch->floor, &run->stored.value, err) : QN_OK;
 }
 
+/* The schema that goes to the sink: the source's, or what the last step returns. */
+static enum qn_status set_schema(struct qn_run *run, struct qn_error *err)
+{
+    size_t n = run->task->n_processes;
+    qn_schema_release(&run->schema);
+    return n == 0 ? qn_schema_copy(&run->source_schema, &run->schema, err)
+                  : qn_processor_schema(run->task->processes[n - 1].processor, &run->schema, err);
+}
+
 static enum qn_status prepare_source(struct qn_run *run, struct qn_error *err)
 {
     const struct qn_task_source *source = &run->task->source;
@@ -273,14 +291,26 @@ static enum qn_status prepare_source(struct qn_run *run, struct qn_error *err)
     if (run->source_schema.n_children == 0) {
         return qn_error_set(err, QN_ERR_CONFIG, "source.query returns no columns: it must be a select");
     }
-    qn_schema_release(&run->schema);
-    size_t n = run->task->n_processes;
-    return n == 0 ? qn_schema_copy(&run->source_schema, &run->schema, err)
-                  : qn_processor_schema(run->task->processes[n - 1].processor, &run->schema, err);
+    return set_schema(run, err);
+}
+
+static enum qn_status prepare_locations(struct qn_run *run, struct qn_error *err)
+{
+    bool follows = run->keeps && run->task->n_processes == 0; /* which rows are of which location */
+    run->feed.column = -1;
+    run->feed.every_rows = run->task->checkpoint.every_rows;
+    QN_TRY(qn_source_locations_prepare(run, follows, err));
+    bool any = run->source_schema.n_children > 0;
+    run->feed.locations = follows || !any ? &run->locations : NULL;
+    return any && run->task->n_processes > 0 ? qn_run_check_input(run, err) : QN_OK;
 }
 
 static enum qn_status prepare_rows(struct qn_run *run, struct qn_error *err)
 {
+    if (run->has_locations) {
+        QN_TRY(prepare_locations(run, err));
+        return set_schema(run, err);
+    }
     QN_TRY(qn_run_check_one_file(run, err));
     QN_TRY(prepare_source(run, err));
     if (run->task->n_processes > 0) {
@@ -296,8 +326,7 @@ enum qn_status qn_run_prepare(struct qn_run *run, struct qn_error *err)
 {
     QN_TRY(qn_run_progress(run, "connect", err));
     QN_TRY(qn_run_check_processes(run, err));
-    QN_TRY(open_source(run, err));
-    QN_TRY(open_sink(run, err));
+    QN_TRY(open_places(run, err));
     enum qn_status status = find_start(run, err);
     if (status != QN_OK) {
         if (status != QN_ERR_CONFIG) {
@@ -311,5 +340,6 @@ enum qn_status qn_run_prepare(struct qn_run *run, struct qn_error *err)
         qn_error_prefix(err, "source \"%s\"", run->task->source.connection);
     }
     QN_TRY(status);
-    return run->task->n_processes > 0 ? qn_run_start_processes(run, err) : QN_OK;
+    bool any = run->source_schema.n_children > 0;
+    return any && run->task->n_processes > 0 ? qn_run_start_processes(run, err) : QN_OK;
 }

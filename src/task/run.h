@@ -9,11 +9,22 @@
 #include "task/feed.h"
 #include "task/plan.h"
 
+#include <qanat/bundle.h>
+
+struct qn_sink_ops;
+
 struct qn_run {
     const struct qn_task *task;
     struct qn_task_run_options options;
     struct qn_task_result result;
-    struct qn_connection *source, *sink;
+    const struct qn_sink_ops *to;
+    struct qn_connection *source, *sink; /* of databases; otherwise NULL */
+    struct qn_connector *connector;
+    struct qn_bundle *source_bundle, *sink_bundle;
+    struct qn_locations locations; /* of a source that has them */
+    struct qn_positions positions; /* what the sink knows of them */
+    bool has_locations;
+    bool keeps; /* how far the run came is kept: a checkpoint column, or locations */
     struct qn_checkpoint_row stored;
     struct qn_checkpoint start; /* bound to :checkpoint; kind NONE: nothing is bound */
     bool sink_exists;

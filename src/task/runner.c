@@ -10,9 +10,8 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/utf8.h"
-#include "db/sql.h"
 #include "os/clock.h"
-#include "task/run.h"
+#include "task/sink.h"
 
 #include <signal.h>
 
@@ -86,7 +85,8 @@ static enum qn_status read_rows(struct qn_run *run, struct qn_error *err)
         if (batch.release == NULL) {
             return QN_OK;
         }
-        QN_TRY(qn_batch_queue_push(&run->queue, &batch, qn_array_bytes(&run->schema, &batch), &going_on, err));
+        int64_t bytes = batch.length > 0 ? qn_array_bytes(&run->schema, &batch) : 0;
+        QN_TRY(qn_batch_queue_push(&run->queue, &batch, bytes, &going_on, err));
     }
     return QN_OK;
 }
@@ -140,8 +140,8 @@ static void stop_reader(struct qn_run *run, enum qn_status status)
         return;
     }
     qn_batch_queue_stop(&run->queue);
-    if (status != QN_OK) {
-        (void)qn_connection_cancel(run->source, NULL);
+    if (status != QN_OK && run->source != NULL) {
+        (void)qn_connection_cancel(run->source, NULL); /* other sources ask the reader's hook while they wait */
     }
     (void)pthread_join(run->reader, NULL);
     run->reader_runs = false;
@@ -149,70 +149,39 @@ static void stop_reader(struct qn_run *run, enum qn_status status)
 
 /* ---- slices --------------------------------------------------------------------------------------------------- */
 
-static enum qn_status create_sink_table(struct qn_run *run, struct qn_error *err)
-{
-    const struct qn_task_sink *sink = &run->task->sink;
-    const struct qn_dialect *dialect = NULL;
-    QN_TRY(qn_task_dialect(sink->config, &dialect, err));
-    for (size_t i = 0; i < sink->n_key; i++) {
-        if (qn_schema_find(&run->schema, sink->key[i]) < 0) {
-            return qn_error_set(err, QN_ERR_CONFIG, "sink.key: the column \"%s\" is not in the result of the source",
-                                sink->key[i]);
-        }
-    }
-    qn_auto_buffer sql = QN_BUFFER_INIT;
-    QN_TRY(qn_sql_create_table(dialect, NULL, sink->table, &run->schema, (const char *const *)sink->key, sink->n_key,
-                               &sql, err));
-    QN_TRY(qn_buffer_check(&sql, "a statement", err));
-    struct qn_query query = QN_QUERY_INIT;
-    query.sql = qn_buffer_text(&sql);
-    return qn_connection_execute(run->sink, &query, NULL, err);
-}
-
 static enum qn_status write_rows(struct qn_run *run, struct qn_error *err)
 {
-    const struct qn_task_sink *sink = &run->task->sink;
-    if (!run->sink_exists && sink->mode != QN_INGEST_CREATE) {
-        /* Asked again inside the transaction: somebody may have made it since. */
-        QN_TRY(qn_task_table_exists(run->sink, sink->table, &run->sink_exists, err));
-        if (!run->sink_exists) {
-            QN_TRY(create_sink_table(run, err));
-        }
-    }
-    struct qn_ingest ingest = QN_INGEST_INIT;
-    ingest.table = sink->table;
-    ingest.mode = sink->mode;
-    ingest.key = (const char *const *)sink->key;
-    ingest.n_key = sink->n_key;
     qn_auto_stream slice = { .release = NULL };
     QN_TRY(qn_feed_stream(&run->feed, &slice, err));
-    QN_TRY(qn_connection_ingest(run->sink, &ingest, &slice, NULL, err));
+    QN_TRY(run->to->write(run, &slice, err));
     if (!run->feed.slice_done) {
         return qn_error_set(err, QN_ERR_INTERNAL, "the sink did not read its rows to their end");
     }
     return QN_OK;
 }
 
-static enum qn_status write_checkpoint(struct qn_run *run, struct qn_error *err)
+/* How far the rows of the slice go. */
+static enum qn_status keep_position(struct qn_run *run, struct qn_error *err)
 {
-    if (run->feed.column < 0) {
+    if (!run->keeps) {
         return QN_OK;
     }
-    QN_TRY(qn_checkpoint_watch_end(&run->feed.watch, err));
-    struct qn_checkpoint_update update = { .task = run->task->name,
-                                           .column = run->task->checkpoint.column,
-                                           .sink_table = run->task->sink.table,
-                                           .value = &run->feed.watch.last,
-                                           .moved_rows = run->feed.slice_rows };
-    return qn_checkpoint_store(run->sink, &update, &run->stored, err);
+    if (run->feed.column >= 0) {
+        QN_TRY(qn_checkpoint_watch_end(&run->feed.watch, err));
+    } else if (run->feed.locations == NULL) {
+        qn_locations_end_all(&run->locations); /* behind statements there is one slice: all that there was */
+    }
+    return run->to->keep(run, err);
 }
 
 static enum qn_status fill_slice(struct qn_run *run, struct qn_error *err)
 {
     QN_TRY(qn_run_progress(run, "write", err));
-    QN_TRY(qn_connection_begin(run->sink, QN_ISOLATION_DEFAULT, false, err));
-    QN_TRY(write_rows(run, err));
-    return write_checkpoint(run, err);
+    QN_TRY(run->to->begin(run, err));
+    if (run->feed.batch != NULL || !run->keeps) {
+        QN_TRY(write_rows(run, err));
+    }
+    return keep_position(run, err);
 }
 
 static enum qn_status write_slice(struct qn_run *run, struct qn_error *err)
@@ -223,7 +192,7 @@ static enum qn_status write_slice(struct qn_run *run, struct qn_error *err)
     QN_TRY(status);
     QN_TRY(qn_interrupt_poll(err));
     QN_TRY(qn_run_progress(run, "commit", err));
-    return qn_connection_commit(run->sink, err);
+    return run->to->commit(run, err);
 }
 
 /* After a commit: what the next slice has to know, and what the caller is told. */
@@ -232,10 +201,13 @@ static void note_commit(struct qn_run *run)
     run->sink_exists = true;
     run->result.commits++;
     run->result.rows += run->feed.slice_rows;
-    if (run->feed.column >= 0) {
+    if (run->keeps) {
         run->stored.commits = run->stored.exists ? run->stored.commits + 1 : 1;
         run->stored.table_exists = true;
         run->stored.exists = true;
+        qn_locations_kept(&run->locations);
+    }
+    if (run->feed.column >= 0) {
         show_checkpoint(&run->feed.watch.last, run->result.checkpoint_after);
     }
     QN_LOG(QN_LOG_INFO, "task", "%s: committed %lld rows", run->task->name, (long long)run->feed.slice_rows);
@@ -243,12 +215,7 @@ static void note_commit(struct qn_run *run)
 
 static enum qn_status fail_slice(struct qn_run *run, enum qn_status status, struct qn_error *err)
 {
-    while (!qn_connection_is_closed(run->sink) && qn_connection_depth(run->sink) > 0) {
-        if (qn_connection_rollback(run->sink, NULL) != QN_OK) {
-            (void)qn_connection_close(run->sink, NULL); /* ends the transaction too */
-            break;
-        }
-    }
+    run->to->rollback(run);
     if (run->feed.problem.status != QN_OK) {
         *err = run->feed.problem;
         return err->status;
@@ -262,6 +229,16 @@ static enum qn_status fail_slice(struct qn_run *run, enum qn_status status, stru
     return status;
 }
 
+/* Whether a run without a row has something to write: a sink that is to be what the source is, or the word that statements
+ * have seen locations and returned nothing of them. */
+static bool ends_without_rows(const struct qn_run *run)
+{
+    if (!run->keeps) {
+        return run->source_schema.n_children > 0;
+    }
+    return run->has_locations && run->feed.locations == NULL && run->locations.writing < run->locations.n;
+}
+
 static enum qn_status move_rows(struct qn_run *run, struct qn_error *err)
 {
     for (bool first = true;; first = false) {
@@ -270,7 +247,7 @@ static enum qn_status move_rows(struct qn_run *run, struct qn_error *err)
         QN_TRY(qn_feed_begin(&run->feed, &more, err));
         /* No row at all: with a checkpoint nothing is new and nothing is written; without one the sink is made what the
          * source is: a table without rows. */
-        if (!more && (!first || run->feed.column >= 0)) {
+        if (!more && !(first && ends_without_rows(run))) {
             return QN_OK;
         }
         int64_t began = qn_clock_nanos();
@@ -319,8 +296,10 @@ static void finish_run(struct qn_run *run, enum qn_status status, struct qn_task
     qn_schema_release(&run->source_schema);
     qn_checkpoint_row_dispose(&run->stored);
     qn_checkpoint_dispose(&run->start);
+    qn_positions_dispose(&run->positions);
+    qn_source_locations_close(run);
     qn_connection_free(run->source);
-    qn_connection_free(run->sink);
+    run->to->close(run);
 }
 
 enum qn_status qn_task_run(struct qn_task *task, const struct qn_task_run_options *options,
@@ -339,6 +318,8 @@ enum qn_status qn_task_run(struct qn_task *task, const struct qn_task_run_option
         return qn__no_memory(err);
     }
     run->task = task;
+    run->to = task->sink.place == QN_PLACE_BUNDLE ? &qn_sink_bundle : &qn_sink_database;
+    run->has_locations = task->source.place != QN_PLACE_DATABASE;
     run->result.struct_size = sizeof run->result;
     run->began = qn_clock_nanos();
     run->feed.column = -1;

@@ -56,6 +56,9 @@ enum qn_status qn_run_check_one_file(struct qn_run *run, struct qn_error *err)
     const struct qn_config *sink = run->task->sink.config;
     struct stat a;
     struct stat b;
+    if (run->task->sink.place != QN_PLACE_DATABASE) {
+        return QN_OK;
+    }
     const char *source_path = qn_config_get(source, "path");
     const char *sink_path = qn_config_get(sink, "path");
     if (!qn_task_is_sqlite(source) || !qn_task_is_sqlite(sink) || source_path == NULL || sink_path == NULL ||

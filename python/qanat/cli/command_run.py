@@ -28,8 +28,15 @@ def parse_setting(text: str) -> tuple[str, Any]:
 @click.option(
     "--set", "settings", metavar="KEY.PATH=VALUE", multiple=True, help="Set a key of the task file for this run."
 )
+@click.option(
+    "--allow-external-code",
+    is_flag=True,
+    help="Let a connector run that is not built in (as QANAT_SYSTEM_ALLOW_EXTERNAL_CODE=true does).",
+)
 @click.option("--json", "as_json", is_flag=True, help="Say how it ended as one JSON object.")
-def command(task_file: str, full: bool, settings: tuple[str, ...], as_json: bool) -> None:
+def command(
+    task_file: str, full: bool, settings: tuple[str, ...], allow_external_code: bool, as_json: bool
+) -> None:
     """Run a task file once: move what is new.
 
     The rows and the checkpoint are committed together, so a run that was stopped at any instant is simply run again.
@@ -41,4 +48,4 @@ def command(task_file: str, full: bool, settings: tuple[str, ...], as_json: bool
         task = Task.load(task_file, overrides)
     from qanat.cli.run_report import run_task
 
-    run_task(task, task_file, full, as_json)
+    run_task(task, task_file, full, as_json, allow_external_code=allow_external_code or None)

@@ -133,14 +133,22 @@ def _as_dict(result: TaskResult | None) -> dict[str, Any] | None:
     return None if result is None else dataclasses.asdict(result)
 
 
-def run_task(task: Task, where: str, full: bool, as_json: bool, known: Mapping[str, str] | None = None) -> None:
+def run_task(
+    task: Task,
+    where: str,
+    full: bool,
+    as_json: bool,
+    known: Mapping[str, str] | None = None,
+    *,
+    allow_external_code: bool | None = None,
+) -> None:
     """Run it, show how it goes, say how it ended; exits on failure."""
     from qanat.errors import QanatError
 
     show = _nothing if as_json else _bar if sys.stderr.isatty() else _lines
     try:
         with _statements_heard(task), show(task.name) as progress:
-            result = task.run(full=full, progress=progress)
+            result = task.run(full=full, progress=progress, allow_external_code=allow_external_code)
     except KeyboardInterrupt:
         if as_json:
             click.echo(json.dumps({"ok": False, "interrupted": True, "result": _as_dict(task.last)}))

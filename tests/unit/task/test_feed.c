@@ -173,7 +173,7 @@ static void slices__one_without_every_rows(void **state)
     finish(&setting);
 }
 
-static void reader_failure__comes_out_before_rows_that_wait(void **state)
+static void reader_failure__comes_out_after_rows_that_wait(void **state)
 {
     (void)state;
     static const int64_t ids[] = { 1, 2, 3 };
@@ -185,7 +185,15 @@ static void reader_failure__comes_out_before_rows_that_wait(void **state)
     qn_batch_queue_finish(&setting.queue, &bad);
     bool more = false;
     struct qn_error err = QN_ERROR_INIT;
-    assert_int_equal(qn_feed_begin(&setting.feed, &more, &err), QN_ERR_CONNECTION);
+    assert_int_equal(qn_feed_begin(&setting.feed, &more, &err), QN_OK);
+    assert_true(more);
+    qn_auto_stream stream = { .release = NULL };
+    qn_auto_array batch = { .release = NULL };
+    qn_auto_array none = { .release = NULL };
+    assert_int_equal(qn_feed_stream(&setting.feed, &stream, &err), QN_OK);
+    assert_int_equal(qn_stream_next(&stream, &batch, &err), QN_OK);
+    assert_int_equal(batch.length, 3);
+    assert_int_equal(qn_stream_next(&stream, &none, &err), QN_ERR_CONNECTION);
     assert_string_equal(err.message, "the server has gone");
     finish(&setting);
 }
@@ -290,7 +298,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(slices__end_where_the_checkpoint_changes),
         cmocka_unit_test(slices__one_without_every_rows),
-        cmocka_unit_test(reader_failure__comes_out_before_rows_that_wait),
+        cmocka_unit_test(reader_failure__comes_out_after_rows_that_wait),
         cmocka_unit_test(queue__keeps_order_and_bound),
         cmocka_unit_test(queue__stopping_ends_a_reader_that_waits),
         cmocka_unit_test(queue__that_holds_all_gives_nothing_before_the_end),

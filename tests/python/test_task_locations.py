@@ -1,0 +1,266 @@
+"""Tasks whose source has locations, a connector or a bundle, and tasks whose sink is a bundle."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import qanat as qn
+
+CONNECTOR = '''
+import json
+import pathlib
+
+import pyarrow as pa
+
+from qanat_sdk import Connector, Location, RetryableError
+
+
+class Depot(Connector):
+    """Locations as depot.json says; every call of data() is noted in the file calls."""
+
+    capabilities = ("stable_order",)
+    folder = pathlib.Path(__file__).parent
+
+    def described(self):
+        return json.loads((self.folder / "depot.json").read_text())
+
+    def discover(self, attached_locations, **kwargs):
+        return [Location(name, version=one["version"]) for name, one in self.described().items()]
+
+    def data(self, location, *, _skip_rows=0, **kwargs):
+        one = self.described()[location.location]
+        with (self.folder / "calls").open("a") as calls:
+            calls.write(json.dumps([location.location, location.version, _skip_rows]) + "\\n")
+        if one["rows"] is None:
+            return None
+        return self.batches(location.location, one, _skip_rows)
+
+    def batches(self, name, one, skip):
+        for first in range(skip, max(one["rows"], 1), 100):
+            if one.get("fails_after") is not None and first >= one["fails_after"]:
+                raise ValueError(f"the line to {name} broke")
+            numbers = list(range(first, min(first + 100, one["rows"])))
+            columns = {"place": pa.array([name] * len(numbers), pa.string()), "number": pa.array(numbers, pa.int64())}
+            if one.get("extra"):
+                columns["extra"] = pa.array(numbers, pa.int64())
+            yield pa.record_batch(columns)
+
+
+class Unsteady(Depot):
+    capabilities = ()
+
+    def data(self, location, **kwargs):
+        return super().data(location)
+'''
+
+
+class Depot:
+    """A folder with the connector, what it has, and what it was asked."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        (folder / "depot.py").write_text(CONNECTOR, encoding="utf-8")
+        self.has: dict[str, dict[str, Any]] = {}
+
+    def put(self, name: str, rows: int | None, version: str = "v1", **more: Any) -> None:
+        self.has[name] = {"version": version, "rows": rows, **more}
+        (self.folder / "depot.json").write_text(json.dumps(self.has), encoding="utf-8")
+
+    def calls(self) -> list[list[Any]]:
+        """What data() was asked for since the last time."""
+        file = self.folder / "calls"
+        lines = file.read_text().splitlines() if file.exists() else []
+        file.unlink(missing_ok=True)
+        return [json.loads(line) for line in lines]
+
+    def rows(self, *names: str) -> list[tuple[str, int]]:
+        return sorted((name, number) for name in names for number in range(self.has[name]["rows"] or 0))
+
+
+@pytest.fixture
+def depot(tmp_path: Path) -> Iterator[Depot]:
+    yield Depot(tmp_path)
+    sys.modules.pop("depot", None)  # each test has a module of its own
+
+
+def connector_plan(depot: Depot, sink: dict[str, Any] | None = None, **more: Any) -> dict[str, Any]:
+    database = {"connection": "b", "table": "t"}
+    return {
+        "connections": {"b": {"uri": f"sqlite:///{depot.folder / 'sink.db'}"}},
+        "task": {"name": "move"},
+        "source": {"connector": "python::depot:Depot", "folder": str(depot.folder)},
+        "sink": sink or database,
+        **more,
+    }
+
+
+def run(plan: dict[str, Any], **options: Any) -> Any:
+    return qn.Task(plan).run(allow_external_code=True, **options)
+
+
+def stored(depot: Depot, table: str = "t") -> list[tuple[str, int]]:
+    with qn.connect(f"sqlite:///{depot.folder / 'sink.db'}") as db:
+        return [tuple(row) for row in db.execute(f"select place, number from {table} order by place, number").rows()]
+
+
+# ---- a connector into a database -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("source", ["python::depot:Depot", "ipc::run.py"])
+def test_a_run_moves_what_is_new_and_only_that(depot: Depot, source: str) -> None:
+    (depot.folder / "run.py").write_text("from depot import Depot\nfrom qanat_sdk import serve\n\nserve(Depot())\n")
+    depot.put("a", 250)
+    depot.put("nothing", None)
+    depot.put("b", 10)
+    plan = connector_plan(depot)
+    plan["source"]["connector"] = source
+    first = run(plan)
+    assert (first.rows, first.commits) == (260, 1)
+    assert stored(depot) == depot.rows("a", "b")
+    assert [call[0] for call in depot.calls()] == ["a", "nothing", "b"]
+    again = run(plan)
+    assert (again.rows, again.commits) == (0, 0)
+    assert depot.calls() == []
+    depot.put("c", 1)
+    assert run(plan).rows == 1
+    assert depot.calls() == [["c", "v1", 0]]
+    assert stored(depot) == depot.rows("a", "b", "c")
+    with qn.connect(f"sqlite:///{depot.folder / 'sink.db'}") as db:
+        kept = db.execute(
+            "select location, version, moved_rows, finished from qanat_locations order by location"
+        ).rows()
+        assert kept == [("a", "v1", 250, 1), ("b", "v1", 10, 1), ("c", "v1", 1, 1), ("nothing", "v1", 0, 1)]
+        row = db.execute("select column_name, value, moved_rows from qanat_checkpoints").row(0)
+        assert row == ("(locations)", "4", 261)
+
+
+def test_nothing_at_all_is_kept_too(depot: Depot) -> None:
+    depot.put("nothing", None)
+    assert run(connector_plan(depot)).rows == 0
+    assert [call[0] for call in depot.calls()] == ["nothing"]
+    assert run(connector_plan(depot)).rows == 0
+    assert depot.calls() == []
+
+
+def test_external_code_is_refused_unless_who_runs_the_task_allows_it(
+    depot: Depot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    depot.put("a", 1)
+    monkeypatch.delenv("QANAT_SYSTEM_ALLOW_EXTERNAL_CODE", raising=False)
+    with pytest.raises(qn.ConfigurationError, match="External code execution is disabled"):
+        qn.Task(connector_plan(depot)).run()
+    monkeypatch.setenv("QANAT_SYSTEM_ALLOW_EXTERNAL_CODE", "true")
+    assert qn.Task(connector_plan(depot)).run().rows == 1
+
+
+@pytest.mark.trace("B2")
+@pytest.mark.parametrize("sink", ["database"])
+def test_a_run_resumes_in_the_middle_of_a_location(depot: Depot, sink: str) -> None:
+    depot.put("a", 1000, fails_after=650)
+    depot.put("b", 50)
+    place = {"bundle": str(depot.folder / "kept")} if sink == "bundle" else None
+    plan = connector_plan(depot, place, checkpoint={"every_rows": 150})
+    task = qn.Task(plan)
+    with pytest.raises(qn.ConnectorError, match="the line to a broke"):
+        task.run(allow_external_code=True)
+    assert task.last is not None
+    assert (task.last.rows, task.last.commits) == (600, 4)
+    depot.calls()
+    depot.put("a", 1000)
+    assert run(plan).rows == 450
+    assert depot.calls() == [["a", "v1", 600], ["b", "v1", 0]]
+    if sink == "bundle":
+        with qn.open(depot.folder / "kept") as bundle:
+            frame = bundle.to_polars().select("place", "number")
+            assert sorted(frame.rows()) == depot.rows("a", "b")
+            assert bundle.history()[-1].message.startswith("task move: ")
+    else:
+        assert stored(depot) == depot.rows("a", "b")
+
+
+def test_without_a_stable_order_commits_fall_between_locations(depot: Depot) -> None:
+    for name in "abc":
+        depot.put(name, 100)
+    plan = connector_plan(depot, checkpoint={"every_rows": 150})
+    plan["source"]["connector"] = "python::depot:Unsteady"
+    assert run(plan).commits == 2
+    assert stored(depot) == depot.rows("a", "b", "c")
+
+
+def test_changed_locations_come_again_in_mode_update(depot: Depot) -> None:
+    depot.put("a", 10)
+    plan = connector_plan(depot, {"connection": "b", "table": "t", "mode": "upsert", "key": ["place", "number"]})
+    assert run(plan).rows == 10
+    depot.put("a", 12, version="v2")
+    assert run(plan).rows == 0
+    plan["source"]["mode"] = "update"
+    assert run(plan).rows == 12
+    assert stored(depot) == depot.rows("a")
+    assert run(plan).rows == 0
+    del plan["sink"]["key"]
+    plan["sink"]["mode"] = "append"
+    with pytest.raises(qn.ConfigurationError, match=r"source\.mode update .* sink\.mode append"):
+        qn.Task(plan)
+
+
+def test_a_location_that_changes_behind_its_cut_is_not_mixed(depot: Depot) -> None:
+    depot.put("a", 1000, fails_after=300)
+    plan = connector_plan(depot, checkpoint={"every_rows": 100})
+    with pytest.raises(qn.ConnectorError):
+        run(plan)
+    depot.put("a", 1000, version="v2")
+    with pytest.raises(
+        qn.ConfigurationError, match='location "a": 200 rows of its version "v1" have been moved'
+    ) as caught:
+        run(plan)
+    assert "upsert" in str(caught.value.hint)
+    assert len(stored(depot)) == 200
+
+
+def test_other_columns_are_an_error_that_names_the_location(depot: Depot) -> None:
+    depot.put("a", 10)
+    depot.put("b", 10, extra=True)
+    with pytest.raises(qn.DataError, match='location "b" has 3 columns, the ones before it have 2'):
+        run(connector_plan(depot))
+    with qn.connect(f"sqlite:///{depot.folder / 'sink.db'}") as db:
+        assert db.tables().is_empty()
+
+
+def test_statements_see_all_locations_in_one_transaction(depot: Depot) -> None:
+    depot.put("a", 150)
+    depot.put("b", 150)
+    step = {
+        "statement": "return [row for row in INPUT_DATA if row['number'] % 2 == 0]",
+        "mode": "bulk",
+        "output": {"place": "Utf8", "number": "Int64"},
+    }
+    plan = connector_plan(depot, process=[step])
+    assert (run(plan).rows, run(plan).rows) == (150, 0)
+    assert stored(depot) == [pair for pair in depot.rows("a", "b") if pair[1] % 2 == 0]
+    with pytest.raises(qn.ConfigurationError, match="every_rows does not go with"):
+        qn.Task(plan | {"checkpoint": {"every_rows": 10}})
+
+
+def test_a_full_run_moves_every_location_again(depot: Depot) -> None:
+    depot.put("a", 10)
+    plan = connector_plan(depot)
+    run(plan)
+    with pytest.raises(qn.ConfigurationError, match="a full run would append every row again"):
+        run(plan, full=True)
+    with qn.connect(f"sqlite:///{depot.folder / 'sink.db'}") as db:
+        db.execute("delete from t")
+    assert run(plan, full=True).rows == 10
+    assert stored(depot) == depot.rows("a")
+
+
+def test_replacing_moves_every_location_each_time(depot: Depot) -> None:
+    depot.put("a", 10)
+    plan = connector_plan(depot, {"connection": "b", "table": "t", "mode": "replace"})
+    assert (run(plan).rows, run(plan).rows) == (10, 10)
+    assert stored(depot) == depot.rows("a")
