@@ -6,8 +6,8 @@
  */
 #include "base/memory.h"
 #include "base/text.h"
-#include "base/utf8.h"
 #include "bundle/fetch_private.h"
+#include "connector/discover.h"
 
 #include <stdlib.h>
 
@@ -116,7 +116,7 @@ static enum qn_status discover(struct qn__fetch_source *run, const struct qn_bun
             attached[n++] = entry->change.location;
         }
     }
-    return qn_connector_discover(run->connector, attached, n, note_location, run, err);
+    return qn__connector_discover_twice(run->connector, attached, n, note_location, run, err);
 }
 
 /* ---- order ------------------------------------------------------------------------------------------------------ */
@@ -174,7 +174,8 @@ static enum qn_status check_job(const struct qn__fetch_source *run, struct qn__j
     enum qn_status status = qn__location_check(job->location.location, job->location.version, err);
     if (status != QN_OK) {
         job->nameless = true;
-        qn_error_prefix(err, "connector \"%.80s\"", run->source->connector);
+        qn_error_prefix(err, "connector \"%.80s\": location \"%.200s\"", run->source->connector,
+                        job->location.location);
         return status;
     }
     if (!job->location.must_copy && !qn_commit_format_is_valid(job->location.format)) {
@@ -238,17 +239,6 @@ static enum qn_status decide(const struct qn__fetch_source *run, const struct qn
     return QN_OK;
 }
 
-/* Bytes that are no UTF-8 as question marks: for results and messages only. */
-static void make_sayable(struct qn__job *job)
-{
-    size_t size = strlen(job->location.location);
-    char *text = job->texts; /* the location is the first of them */
-    size_t good = 0;
-    while ((good += qn_utf8_valid_prefix(text + good, size - good)) < size) {
-        text[good++] = '?';
-    }
-}
-
 /* What the pack has of this source and the connector has no more. */
 static enum qn_status find_removed(struct qn__fetch_source *run, const struct qn_bundle_state *state,
                                    struct qn_error *err)
@@ -285,7 +275,6 @@ enum qn_status qn__fetch_plan(struct qn__fetch_source *run, struct qn_error *err
         struct qn_error error = QN_ERROR_INIT;
         job->known = qn_bundle_state_block(state, run->source->pack, job->location.location);
         if (check_job(run, job, &error) != QN_OK) {
-            make_sayable(job);
             qn__job_fail(job, &error);
         } else {
             QN_TRY(decide(run, state, job, err));

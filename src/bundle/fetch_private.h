@@ -34,7 +34,7 @@ struct qn__job {
     char *texts;
     enum qn__job_kind kind;
     enum qn__job_outcome outcome;
-    bool nameless;                      /* no commit can hold its name */
+    bool nameless;                      /* no commit can hold its name and version */
     const struct qn_state_entry *known; /* what the pack has of it; NULL: nothing. Borrowed of the state */
     struct qn__block block;             /* of DONE */
     char *url;                          /* of DONE: a reference's; else NULL */

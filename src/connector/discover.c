@@ -1,10 +1,11 @@
 /*
  * discover.c: locations asked for, judged and handed on.
  *
- * What is handed on has a name, once: names are kept as 128-bit digests with a random key, so that their number costs 24
+ * What is handed on has a name, once (unless the caller wants to hear it again): names are kept as 128-bit digests with a random key, so that their number costs 24
  * bytes each whatever their length. Where discovery is asked again after a failure, what was handed on before is not handed
  * on again. Threads: one per call.
  */
+#include "connector/discover.h"
 #include "base/memory.h"
 #include "base/utf8.h"
 #include "connector/connector_private.h"
@@ -109,6 +110,7 @@ struct discovery {
     struct names names;
     uint32_t attempt;
     bool refused; /* by the caller's callback: its error is the caller's own */
+    bool twice;   /* the caller judges what is said more than once */
 };
 
 static enum qn_status check_location(const struct qn_location *location, struct qn_error *err)
@@ -138,6 +140,9 @@ static enum qn_status found(void *context, const struct qn_location *location, s
     case SEEN_NO_MEMORY:
         return qn__no_memory(err);
     case SEEN_NOW: {
+        if (discovery->twice) {
+            break;
+        }
         char shown[QN__SHOWN_NAME];
         qn__shown_name(location->location, shown);
         return qn_error_set(err, QN_ERR_CONNECTOR, "location \"%s\" is there more than once", shown);
@@ -155,12 +160,12 @@ static enum qn_status found(void *context, const struct qn_location *location, s
     return status;
 }
 
-enum qn_status qn_connector_discover(struct qn_connector *connector, const char *const *attached, size_t n,
-                                     qn_location_callback each, void *context, struct qn_error *err)
+static enum qn_status discover(struct qn_connector *connector, const char *const *attached, size_t n, bool twice,
+                               qn_location_callback each, void *context, struct qn_error *err)
 {
     struct qn_error local = QN_ERROR_INIT;
     struct qn__retries retries = { 0 };
-    struct discovery discovery = { .connector = connector, .each = each, .context = context };
+    struct discovery discovery = { .connector = connector, .each = each, .context = context, .twice = twice };
     enum qn_status status;
     err = err != NULL ? err : &local;
     QN_TRY(qn__connector_usable(connector, err));
@@ -187,4 +192,16 @@ enum qn_status qn_connector_discover(struct qn_connector *connector, const char 
     }
     qn_free(discovery.names.slots);
     return status;
+}
+
+enum qn_status qn_connector_discover(struct qn_connector *connector, const char *const *attached, size_t n,
+                                     qn_location_callback each, void *context, struct qn_error *err)
+{
+    return discover(connector, attached, n, false, each, context, err);
+}
+
+enum qn_status qn__connector_discover_twice(struct qn_connector *connector, const char *const *attached, size_t n,
+                                            qn_location_callback each, void *context, struct qn_error *err)
+{
+    return discover(connector, attached, n, true, each, context, err);
 }
