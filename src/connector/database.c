@@ -122,9 +122,11 @@ static enum qn_status add_table(struct database *database, const char *name, siz
     }
     database->tables = longer;
     char *copy = qn_strndup(name, size);
-    struct database_table table = { 0 };
-    enum qn_status status =
-        copy != NULL ? qn__database_table_new(database, NULL, copy, &table, err) : qn__no_memory(err);
+    struct database_table table;
+    if (copy == NULL) {
+        return qn__no_memory(err);
+    }
+    enum qn_status status = qn__database_table_new(database, NULL, copy, &table, err);
     qn_free(copy);
     QN_TRY(status);
     for (size_t i = 0; i < database->n_tables; i++) {

@@ -55,7 +55,8 @@ enum qn_status qn__database_table_new(const struct database *database, const cha
         }
         put_name(table.name, &text);
         status = qn_buffer_check(&text, "the name of a table", err);
-        table.text = qn_buffer_steal(&text);
+        table.text = status == QN_OK ? qn_buffer_steal(&text) : NULL;
+        status = status == QN_OK && table.text == NULL ? qn__no_memory(err) : status;
     }
     if (status != QN_OK) {
         qn__database_table_dispose(&table);
