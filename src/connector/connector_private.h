@@ -58,6 +58,9 @@ struct qn__retries {
     int used;
 };
 
+/* What the wait before a first retry is about; tests that retry much make it short. */
+extern int64_t qn__connector_first_wait_ms;
+
 /* Whether the call that failed with *err may be made again; where it may, the time until then has been waited. False where it
  * may not, *err being why, and where the wait was interrupted, *err being that. */
 bool qn__connector_retry(const struct qn_connector *connector, struct qn__retries *retries, struct qn_error *err);

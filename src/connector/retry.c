@@ -13,10 +13,11 @@
 #include <qanat/plugin/driver.h>
 #include <sys/random.h>
 
-#define FIRST_WAIT_MS 100
 #define MAX_WAIT_MS   30000
 #define MAX_DOUBLINGS 16
 #define SLICE_MS      50
+
+int64_t qn__connector_first_wait_ms = 100;
 
 /* A number within [0, below). */
 static int64_t random_below(int64_t below)
@@ -31,7 +32,7 @@ static int64_t random_below(int64_t below)
 static int64_t wait_of(int failures, int64_t asked_ms)
 {
     int doublings = failures < MAX_DOUBLINGS ? failures : MAX_DOUBLINGS;
-    int64_t base = (int64_t)FIRST_WAIT_MS << doublings;
+    int64_t base = qn__connector_first_wait_ms << doublings;
     base = base < MAX_WAIT_MS ? base : MAX_WAIT_MS;
     if (asked_ms >= base) {
         return asked_ms + random_below(asked_ms / 8 + 1);

@@ -19,7 +19,7 @@
 struct arranged {
     int64_t rows, batch; /* of every location: `rows` in batches of `batch` */
     int64_t fail_at;     /* the batch, counted over all attempts, before which it fails; -1: none */
-    int64_t fail_every;  /* fails before each batch with a number that this divides, once each; 0: none */
+    bool fail_each;      /* fails before each batch of the location, once each */
     enum qn_status failure;
     bool retryable, stable, no_data, changes_schema;
     int64_t retry_after_ms;
@@ -28,7 +28,8 @@ struct arranged {
     uint32_t claims;              /* bits that it says besides */
     const char **locations;
     size_t n_locations, discover_fails_after;
-    int64_t given; /* batches, over all attempts */
+    int64_t given;         /* batches, over all attempts */
+    int64_t failed_before; /* the value before which it failed last */
     int opened, closed, data_calls, discover_calls, streams;
     char columns[256], filter[256]; /* that were asked for last */
     int64_t limit, skip;
@@ -72,9 +73,8 @@ static enum qn_status numbers_next(void *self, struct ArrowArray *out, struct qn
         return QN_OK;
     }
     int64_t number = arranged.given;
-    if (number == arranged.fail_at ||
-        (arranged.fail_every > 0 && number % arranged.fail_every == 0 && arranged.limit != -2 - number)) {
-        arranged.limit = -2 - number; /* not again before the same batch */
+    if (number == arranged.fail_at || (arranged.fail_each && numbers->next > arranged.failed_before)) {
+        arranged.failed_before = numbers->next;
         arranged.fail_at = number == arranged.fail_at ? -1 : arranged.fail_at;
         return fail_as_arranged(err);
     }
@@ -170,6 +170,7 @@ static enum qn_status arranged_data(void *self, const struct qn_location *locati
     numbers->end = arranged.rows;
     numbers->attempt = arranged.data_calls;
     numbers->next = (arranged.applies & QN_APPLIED_SKIP) != 0 ? request->skip_rows : 0;
+    numbers->next = numbers->next < arranged.rows ? numbers->next : arranged.rows;
     if ((arranged.applies & QN_APPLIED_LIMIT) != 0 && request->limit >= 0 &&
         numbers->end > numbers->next + request->limit) {
         numbers->end = numbers->next + request->limit;
@@ -235,7 +236,7 @@ static const struct qn_location location_a = { .struct_size = sizeof location_a,
                                                .num_rows = -1 };
 
 /* Read a stream of numbers to its end, or to its failure: ids must be `first`, `first` + 1... */
-static enum qn_status read_numbers(struct ArrowArrayStream *stream, int64_t first, int64_t *rows_out)
+static inline enum qn_status read_numbers(struct ArrowArrayStream *stream, int64_t first, int64_t *rows_out)
 {
     qn_auto_schema schema = { 0 };
     struct qn_batch_reader reader;

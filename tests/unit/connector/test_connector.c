@@ -1,6 +1,10 @@
 /* test_connector.c: opening, permission, arguments, discovery, data and errors of the core, with a runtime of our own. */
 #include "fixture.h"
 
+#include "connector/connector_private.h"
+#include "os/clock.h"
+
+#include <qanat/qanat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -13,6 +17,7 @@ static int reset(void **state)
         .rows = 1000,
         .batch = 100,
         .fail_at = -1,
+        .failed_before = -1,
         .failure = QN_ERR_QUERY,
         .applies = 0,
     };
@@ -340,6 +345,179 @@ static void failures__name_connector_and_location(void **state)
     qn_connector_free(connector);
 }
 
+/* ---- filters ---- */
+
+static void filters__are_applied_here_where_the_runtime_does_not(void **state)
+{
+    (void)state;
+    struct qn_connector *connector = opened_with(0);
+    static const char *const text_only[] = { "text" };
+    struct qn_data_request request = QN_DATA_REQUEST_INIT;
+    qn_auto_stream stream = { 0 };
+    qn_auto_schema schema = { 0 };
+    qn_auto_array batch = { 0 };
+    request.filter = "[\"and\", [\">=\", \"id\", 250], [\"in\", \"id\", [3, 270, 290, 5000]]]";
+    request.columns = text_only;
+    request.n_columns = 1;
+    ok(qn_connector_data(connector, &location_a, &request, &stream, &error));
+    assert_string_equal(arranged.filter, request.filter);
+    assert_string_equal(arranged.columns, "text,id"); /* the filter's columns have to come too */
+    ok(qn_stream_schema(&stream, &schema, &error));
+    assert_int_equal(schema.n_children, 1);
+    ok(qn_stream_next(&stream, &batch, &error));
+    assert_int_equal(batch.length, 2);
+    struct qn_batch_reader reader;
+    const char *bytes;
+    size_t size;
+    ok(qn_batch_reader_init(&reader, &schema, &error));
+    ok(qn_batch_reader_bind(&reader, &batch, &error));
+    assert_true(qn_reader_bytes(&reader.columns[0], 1, &bytes, &size));
+    assert_int_equal(size, strlen("row 290 of many"));
+    assert_memory_equal(bytes, "row 290 of many", size);
+    qn_batch_reader_dispose(&reader);
+    qn_array_release(&batch);
+    ok(qn_stream_next(&stream, &batch, &error));
+    assert_null(batch.release);
+    struct ArrowArrayStream none = { 0 };
+    request.filter = "[\"=\", \"id\"";
+    refused(qn_connector_data(connector, &location_a, &request, &none, &error), QN_ERR_ARGUMENT,
+            "connector \"acme.numbers\": location \"a\": filter: ',' is missing");
+    request.filter = "[\"=\", \"id\", \"x\"]";
+    refused(qn_connector_data(connector, &location_a, &request, &none, &error), QN_ERR_ARGUMENT, "a number is needed");
+    assert_int_equal(arranged.streams, 0);
+    qn_connector_free(connector);
+}
+
+/* ---- retries ---- */
+
+/* trace: B2 */
+static void streams__go_on_without_losing_or_repeating_a_row(void **state)
+{
+    static const uint32_t applies[] = { 0, QN_APPLIED_SKIP, QN_APPLIED_SKIP | QN_APPLIED_LIMIT };
+    static const int64_t batches[] = { 1, 7, 20, 100 };
+    for (int i = 0; i < 3 * 4 * 2 * 2; i++) {
+        struct qn_data_request request = QN_DATA_REQUEST_INIT;
+        qn_auto_stream stream = { 0 };
+        int64_t rows;
+        bool filtered = i / 12 % 2 == 1;
+        reset(state);
+        arranged.stable = arranged.retryable = true;
+        arranged.rows = 60;
+        arranged.applies = filtered ? 0 : applies[i % 3];
+        arranged.batch = batches[arranged.applies == 0 && i / 3 % 4 == 0 ? 1 : i / 3 % 4];
+        arranged.fail_each = true;
+        struct qn_connector *connector = opened_with(5); /* of those without a row that is wanted */
+        request.filter = filtered ? "[\">=\", \"id\", 20]" : NULL;
+        request.skip_rows = 5;
+        request.limit = i / 24 == 1 ? 23 : -1;
+        ok(qn_connector_data(connector, &location_a, &request, &stream, &error));
+        if (read_numbers(&stream, filtered ? 25 : 5, &rows) != QN_OK) {
+            fail_msg("%d: %s", i, error.message);
+        }
+        assert_int_equal(rows, i / 24 == 1 ? 23 : filtered ? 35 : 55);
+        assert_true(arranged.data_calls > 1);
+        qn_connector_free(connector);
+        assert_int_equal(arranged.streams, 0);
+    }
+}
+
+static void streams__without_a_stable_order_are_not_gone_on_with(void **state)
+{
+    (void)state;
+    struct qn_connector *connector = opened_with(3);
+    qn_auto_stream stream = { 0 };
+    int64_t rows;
+    arranged.retryable = true;
+    arranged.fail_at = 0; /* before the first row all may begin anew */
+    arranged.fail_data = 1;
+    ok(qn_connector_data(connector, &location_a, NULL, &stream, &error));
+    assert_int_equal(read_numbers(&stream, 0, &rows), QN_OK);
+    assert_int_equal(rows, 1000);
+    assert_int_equal(arranged.data_calls, 3);
+    qn_stream_release(&stream);
+    arranged.fail_at = arranged.given + 1;
+    ok(qn_connector_data(connector, &location_a, NULL, &stream, &error));
+    refused(read_numbers(&stream, 0, &rows), QN_ERR_CONNECTOR, "location \"a\": out of luck");
+    assert_int_equal(rows, 100);
+    assert_true(error.retryable); /* by whoever can drop those rows */
+    assert_int_equal(arranged.data_calls, 4);
+    qn_connector_free(connector);
+}
+
+static void retries__end(void **state)
+{
+    struct ArrowArrayStream none = { 0 };
+    static const int given[] = { -1, 0, 1, 2 };
+    static const int calls[] = { 1, 4, 2, 3 };
+    for (int i = 0; i < 4; i++) {
+        reset(state);
+        arranged.retryable = true;
+        arranged.fail_data = 1000;
+        struct qn_connector *connector = opened_with(given[i]);
+        refused(qn_connector_data(connector, &location_a, NULL, &none, &error), QN_ERR_CONNECTOR, "out of luck");
+        assert_int_equal(arranged.data_calls, calls[i]);
+        qn_connector_free(connector);
+    }
+}
+
+static void retries__come_not_before_they_are_allowed(void **state)
+{
+    (void)state;
+    struct qn_connector *connector = opened_with(1);
+    qn_auto_stream stream = { 0 };
+    arranged.retryable = true;
+    arranged.retry_after_ms = 150;
+    arranged.fail_data = 1;
+    int64_t begin = qn_clock_nanos();
+    ok(qn_connector_data(connector, &location_a, NULL, &stream, &error));
+    assert_true(qn_clock_nanos() - begin >= INT64_C(150000000));
+    struct ArrowArrayStream none = { 0 };
+    arranged.retry_after_ms = 86400000; /* longer than a call may take: the caller's to decide */
+    arranged.fail_data = 1;
+    refused(qn_connector_data(connector, &location_a, NULL, &none, &error), QN_ERR_CONNECTOR, "out of luck");
+    assert_true(error.retryable);
+    assert_int_equal(error.retry_after_ms, 86400000);
+    qn_connector_free(connector);
+}
+
+static int interrupt_at_once(void *context)
+{
+    ++*(int *)context;
+    return 1;
+}
+
+static void waits__can_be_interrupted(void **state)
+{
+    (void)state;
+    struct qn_connector *connector = opened_with(1);
+    struct ArrowArrayStream none = { 0 };
+    int asked = 0;
+    arranged.retryable = true;
+    arranged.retry_after_ms = 200000;
+    arranged.fail_data = 1;
+    qn_interrupt_set(interrupt_at_once, &asked);
+    refused(qn_connector_data(connector, &location_a, NULL, &none, &error), QN_ERR_CANCELLED, "interrupted");
+    qn_interrupt_set(NULL, NULL);
+    assert_int_equal(asked, 1);
+    assert_int_equal(arranged.data_calls, 1);
+    qn_connector_free(connector);
+}
+
+static void attempts__have_one_schema(void **state)
+{
+    (void)state;
+    struct qn_connector *connector = opened_with(1);
+    qn_auto_stream stream = { 0 };
+    int64_t rows;
+    arranged.retryable = arranged.stable = arranged.changes_schema = true;
+    arranged.fail_at = 2;
+    ok(qn_connector_data(connector, &location_a, NULL, &stream, &error));
+    refused(read_numbers(&stream, 0, &rows), QN_ERR_CONNECTOR, "its schema has changed between two attempts");
+    assert_int_equal(rows, 200);
+    assert_int_equal(arranged.streams, 0);
+    qn_connector_free(connector);
+}
+
 /* ---- ends ---- */
 
 static void streams__fail_once_the_connector_is_freed(void **state)
@@ -398,11 +576,19 @@ int main(void)
         cmocka_unit_test_setup(data__is_skipped_and_limited_whoever_does_it, reset),
         cmocka_unit_test_setup(data__has_the_columns_that_were_asked_for, reset),
         cmocka_unit_test_setup(failures__name_connector_and_location, reset),
+        cmocka_unit_test_setup(filters__are_applied_here_where_the_runtime_does_not, reset),
+        cmocka_unit_test_setup(streams__go_on_without_losing_or_repeating_a_row, reset),
+        cmocka_unit_test_setup(streams__without_a_stable_order_are_not_gone_on_with, reset),
+        cmocka_unit_test_setup(retries__end, reset),
+        cmocka_unit_test_setup(retries__come_not_before_they_are_allowed, reset),
+        cmocka_unit_test_setup(waits__can_be_interrupted, reset),
+        cmocka_unit_test_setup(attempts__have_one_schema, reset),
         cmocka_unit_test_setup(streams__fail_once_the_connector_is_freed, reset),
         cmocka_unit_test_setup(a_fork_of_ours__may_not_use_it, reset),
     };
     if (qn_connector_runtime_register(&arranged_runtime, &error) != QN_OK) {
         return 2;
     }
+    qn__connector_first_wait_ms = 1;
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

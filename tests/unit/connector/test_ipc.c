@@ -5,6 +5,7 @@
 #include "fixture.h"
 
 #include "base/buffer.h"
+#include "connector/connector_private.h"
 #include "connector/launch.h"
 #include "os/clock.h"
 
@@ -582,6 +583,7 @@ int main(int argc, char **argv)
         print_error("usage: test_ipc PYTHON HOSTILE_CONNECTOR\n");
         return 2;
     }
+    qn__connector_first_wait_ms = 1;
     python = argv[1];
     script = argv[2];
     (void)snprintf(messages_path, sizeof messages_path, "%s/messages", folder);
