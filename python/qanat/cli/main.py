@@ -15,6 +15,7 @@ COMMANDS = {
     "query": "Run a statement and show or save its rows.",
     "copy": "Copy a table from one database into another.",
     "process": "Run a Python statement on a sample and see everything.",
+    "connector": "Begin a connector; test one.",
     "runtime": "Make, show, check and remove the environments of statements.",
     "doctor": "Show versions, libraries and drivers, and what is missing.",
 }

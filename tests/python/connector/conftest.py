@@ -21,15 +21,30 @@ def mode(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
+@pytest.fixture(scope="session")
+def kept() -> Iterator[dict[tuple[str, str], qn.ConnectorHandle]]:
+    """Connectors that several tests use, by mode and class."""
+    handles: dict[tuple[str, str], qn.ConnectorHandle] = {}
+    yield handles
+    for handle in handles.values():
+        handle.close()
+
+
 @pytest.fixture
-def opener() -> Iterator[Callable[..., qn.ConnectorHandle]]:
-    """Opens a class of sample_connectors.py in a mode; closed after the test."""
+def opener(kept: dict[tuple[str, str], qn.ConnectorHandle]) -> Iterator[Callable[..., qn.ConnectorHandle]]:
+    """Opens a class of sample_connectors.py in a mode; closed after the test where it has arguments or options."""
     handles: list[qn.ConnectorHandle] = []
 
     def open_it(mode: str, name: str, arguments: Any = None, **options: Any) -> qn.ConnectorHandle:
-        options = {"allow_external_code": True, "folder": FOLDER, "name": "acme.sample", **options}
-        handles.append(qn.open_connector(URIS[mode].format(name), arguments, **options))
-        return handles[-1]
+        if arguments is None and not options and (mode, name) in kept:
+            return kept[mode, name]
+        given = {"allow_external_code": True, "folder": FOLDER, "name": "acme.sample", **options}
+        handle = qn.open_connector(URIS[mode].format(name), arguments, **given)
+        if arguments is None and not options:
+            kept[mode, name] = handle
+        else:
+            handles.append(handle)
+        return handle
 
     yield open_it
     for handle in handles:

@@ -146,7 +146,7 @@ def test_memory_is_bounded_by_the_batch() -> None:
     assert int(done.stdout) < 32 << 10  # of 800 MB that went through
 
 
-# ---- instances and threads ---------------------------------------------------------------------------------------------
+# ---- instances and threads ------------------------------------------------------------------------------------------
 
 
 class Alone(Connector):
@@ -230,7 +230,7 @@ def test_log_of_a_thread_of_the_connectors_own_goes_to_logging(caplog: pytest.Lo
     assert [record[2] for record in caplog.record_tuples if "from my thread" in record[2]]
 
 
-# ---- finding the class -------------------------------------------------------------------------------------------------
+# ---- finding the class ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.trace("C23")
@@ -239,18 +239,16 @@ def test_modules_are_found_in_the_folder_and_in_the_current_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = "from sample_connectors import Documented\nfrom {0}_helper import NAME\nclass C(Documented):\n    pass\n"
-    for name in ("probe_given", "probe_current"):
+    for name in ("try_given", "try_current"):
         folder = tmp_path / name
         folder.mkdir()
         written(folder, name, source.format(name))
         written(folder, f"{name}_helper", "NAME = 1")
     monkeypatch.syspath_prepend(FOLDER)
-    monkeypatch.chdir(tmp_path / "probe_current")
-    with qn.open_connector(
-        "python::probe_given:C", folder=tmp_path / "probe_given", allow_external_code=True
-    ) as handle:
+    monkeypatch.chdir(tmp_path / "try_current")
+    with qn.open_connector("python::try_given:C", folder=tmp_path / "try_given", allow_external_code=True) as handle:
         assert len(handle.discover()) == 3
-    with qn.open_connector("python::probe_current:C", allow_external_code=True) as handle:
+    with qn.open_connector("python::try_current:C", allow_external_code=True) as handle:
         assert len(handle.discover()) == 3
 
 
@@ -258,7 +256,7 @@ def test_modules_are_found_in_the_folder_and_in_the_current_one(
 def test_functions_and_objects_of_a_module_are_connectors_too(tmp_path: Path) -> None:
     written(
         tmp_path,
-        "probe_made",
+        "try_made",
         """
         from qanat_sdk import Connector, Location
 
@@ -277,10 +275,10 @@ def test_functions_and_objects_of_a_module_are_connectors_too(tmp_path: Path) ->
         """,
     )
     for entry in ("make", "there"):
-        with qn.open_connector(f"python::probe_made:{entry}", folder=tmp_path, allow_external_code=True) as handle:
+        with qn.open_connector(f"python::try_made:{entry}", folder=tmp_path, allow_external_code=True) as handle:
             assert handle.discover() == [qn.Location("made" if entry == "make" else "there")]
     with pytest.raises(qn.ConnectorError, match="Named.__init__.*name"):
-        qn.open_connector("python::probe_made:Named", folder=tmp_path, allow_external_code=True)
+        qn.open_connector("python::try_made:Named", folder=tmp_path, allow_external_code=True)
 
 
 @pytest.mark.usefixtures("forgetting")
@@ -288,21 +286,21 @@ def test_functions_and_objects_of_a_module_are_connectors_too(tmp_path: Path) ->
     ("entry", "error", "message", "hint"),
     [
         (
-            "probe_missing:C",
+            "try_missing:C",
             qn.ConfigurationError,
-            'there is no module "probe_missing" in ',
+            'there is no module "try_missing" in ',
             "the folder of the connector",
         ),
-        ("probe_bad.sub:C", qn.ConfigurationError, 'there is no module "probe_bad.sub"', ""),
-        ("probe_bad:Nothing", qn.ConfigurationError, 'module "probe_bad" has no "Nothing"', "it has There"),
-        ("probe_bad:plain", qn.ConnectorError, "TypeError: .* is no connector: it has no method discover", None),
-        ("probe_bad", qn.ConfigurationError, "does not name a connector", "python::module:Class"),
-        ("probe_bad:", qn.ConfigurationError, "does not name a connector", "python::module:Class"),
-        ("probe_bad:a b", qn.ConfigurationError, "does not name a connector", "python::module:Class"),
-        ("probe_raises:C", qn.ConnectorError, "ZeroDivisionError: division by zero", None),
-        ("probe_imports:C", qn.ConnectorError, "ModuleNotFoundError: No module named 'probe_nowhere'", None),
-        ("probe_theirs:C", qn.ConfigurationError, "imports bundlebase_sdk, which is not installed", "qanat.compat"),
-        ("probe_bad:Unknown", qn.ConnectorError, "capability 'flying' is not known", None),
+        ("try_bad.sub:C", qn.ConfigurationError, 'there is no module "try_bad.sub"', ""),
+        ("try_bad:Nothing", qn.ConfigurationError, 'module "try_bad" has no "Nothing"', "it has There"),
+        ("try_bad:plain", qn.ConnectorError, "TypeError: .* is no connector: it has no method discover", None),
+        ("try_bad", qn.ConfigurationError, "does not name a connector", "python::module:Class"),
+        ("try_bad:", qn.ConfigurationError, "does not name a connector", "python::module:Class"),
+        ("try_bad:a b", qn.ConfigurationError, "does not name a connector", "python::module:Class"),
+        ("try_raises:C", qn.ConnectorError, "ZeroDivisionError: division by zero", None),
+        ("try_imports:C", qn.ConnectorError, "ModuleNotFoundError: No module named 'try_nowhere'", None),
+        ("try_theirs:C", qn.ConfigurationError, "imports bundlebase_sdk, which is not installed", "qanat.compat"),
+        ("try_bad:Unknown", qn.ConnectorError, "capability 'flying' is not known", None),
     ],
 )
 def test_entry_points_that_lead_nowhere(
@@ -310,7 +308,7 @@ def test_entry_points_that_lead_nowhere(
 ) -> None:
     written(
         tmp_path,
-        "probe_bad",
+        "try_bad",
         """
         from qanat_sdk import Connector
         plain = 5
@@ -324,9 +322,9 @@ def test_entry_points_that_lead_nowhere(
                 return None
         """,
     )
-    written(tmp_path, "probe_raises", "1 / 0")
-    written(tmp_path, "probe_imports", "import probe_nowhere")
-    written(tmp_path, "probe_theirs", "import bundlebase_sdk")
+    written(tmp_path, "try_raises", "1 / 0")
+    written(tmp_path, "try_imports", "import try_nowhere")
+    written(tmp_path, "try_theirs", "import bundlebase_sdk")
     with pytest.raises(error, match=message) as caught:
         qn.open_connector(f"python::{entry}", folder=tmp_path, allow_external_code=True)
     if hint is not None:
@@ -337,13 +335,11 @@ def test_entry_points_that_lead_nowhere(
 def test_a_module_of_the_same_name_is_not_taken_for_another(tmp_path: Path) -> None:
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
-        written(tmp_path / name, "probe_same", "from qanat_sdk import Connector\n" + CLASS.format(name))
-    with qn.open_connector("python::probe_same:C", folder=tmp_path / "one", allow_external_code=True) as handle:
+        written(tmp_path / name, "try_same", "from qanat_sdk import Connector\n" + CLASS.format(name))
+    with qn.open_connector("python::try_same:C", folder=tmp_path / "one", allow_external_code=True) as handle:
         assert handle.discover() == [qn.Location("one")]
-    with pytest.raises(
-        qn.ConfigurationError, match='module "probe_same" of .*/two cannot be loaded.*/one/probe_same.py'
-    ):
-        qn.open_connector("python::probe_same:C", folder=tmp_path / "two", allow_external_code=True)
+    with pytest.raises(qn.ConfigurationError, match='module "try_same" of .*/two cannot be loaded.*/one/try_same.py'):
+        qn.open_connector("python::try_same:C", folder=tmp_path / "two", allow_external_code=True)
 
 
 CLASS = """
@@ -406,7 +402,7 @@ def test_a_class_of_another_sdk_with_the_same_methods(opener: Opener) -> None:
         assert handle.stable_url(found) == "https://example.com"
 
 
-# ---- exceptions and signals --------------------------------------------------------------------------------------------
+# ---- exceptions and signals -----------------------------------------------------------------------------------------
 
 
 def test_the_detail_is_the_end_of_the_traceback(opener: Opener) -> None:
@@ -437,7 +433,8 @@ def test_ctrl_c_is_a_keyboard_interrupt(place: str) -> None:
 
         def sleep(self) -> None:
             begun.set()
-            time.sleep(600)
+            while True:  # one long sleep would begin after a signal that came between the two lines
+                time.sleep(0.01)
 
     def interrupt() -> None:
         begun.wait()
@@ -467,7 +464,8 @@ def test_what_a_signal_handler_raises_reaches_the_caller() -> None:
 
     def kill_and_wait() -> None:
         os.kill(os.getpid(), signal.SIGUSR1)
-        time.sleep(600)
+        while True:
+            time.sleep(0.01)
 
     before = signal.signal(signal.SIGUSR1, ended)
     try:
@@ -568,7 +566,7 @@ def test_many_locations_are_not_held_where_they_are_taken_one_by_one() -> None:
         assert count == 5000
 
 
-# ---- the end -------------------------------------------------------------------------------------------------------------
+# ---- the end --------------------------------------------------------------------------------------------------------
 
 
 def test_a_stream_keeps_its_connector_open() -> None:
