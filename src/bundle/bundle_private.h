@@ -39,7 +39,7 @@ struct qn_bundle {
     struct qn_commit_log *log;
     int64_t version;
     struct qn_bundle_state *state; /* NULL: not read yet; see qn__bundle_state */
-    int64_t state_read;            /* commits that were applied one by one to get it */
+    int64_t state_applied;         /* commits that were applied one by one since the last snapshot */
     struct qn__operation *operations;
     size_t n_operations;
     bool operation_open; /* the last one is being added to */

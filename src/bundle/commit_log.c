@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 struct qn_commit_log {
+    int own_fd; /* _qanat */
     int log_fd;
     int checkpoint_fd;
     struct qn__log_entries entries;
@@ -233,20 +234,55 @@ static enum qn_status no_bundle(struct qn_error *err)
 
 static enum qn_status open_folders(int bundle_fd, struct qn_commit_log *log, struct qn_error *err)
 {
-    int own = openat(bundle_fd, "_qanat", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (own < 0) {
+    log->own_fd = openat(bundle_fd, "_qanat", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (log->own_fd < 0) {
         return no_bundle(err);
     }
-    enum qn_status status = QN_OK;
-    log->log_fd = openat(own, "log", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    log->log_fd = openat(log->own_fd, "log", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (log->log_fd < 0) {
-        status = no_bundle(err);
+        return no_bundle(err);
     }
     /* Without checkpoints, or the right to read them, there is only more to read. */
-    if (status == QN_OK && qn_folder_open(own, "checkpoint", &log->checkpoint_fd, NULL) != QN_OK) {
+    if (qn_folder_open(log->own_fd, "checkpoint", &log->checkpoint_fd, NULL) != QN_OK) {
         log->checkpoint_fd = -1;
     }
-    (void)close(own);
+    return QN_OK;
+}
+
+/* The newest commit that a writer has made, as far as it could say so: read before the log is listed, so that the log has
+ * to have it. */
+static struct qn__mark read_head_mark(const struct qn_commit_log *log)
+{
+    struct qn__mark mark = { 0 };
+    enum qn__mark_state state = QN__MARK_ABSENT;
+    struct qn_error why = QN_ERROR_INIT;
+    if (qn__mark_read(log->own_fd, QN__MARK_HEAD, &mark, &state, &why) != QN_OK) {
+        QN_LOG(QN_LOG_WARNING, "bundle", "%s; the log is believed", why.message);
+    } else if (state == QN__MARK_DAMAGED) {
+        QN_LOG(QN_LOG_WARNING, "bundle", "the mark of the bundle's head is damaged; the log is believed");
+    }
+    if (state != QN__MARK_GOOD) {
+        mark.version = -1;
+    }
+    return mark;
+}
+
+static enum qn_status check_head_mark(const struct qn_commit_log *log, const struct qn__mark *mark,
+                                      struct qn_error *err)
+{
+    enum qn_status status = QN_OK;
+    if (mark->version >= log->entries.count) {
+        status = qn_error_set(err, QN_ERR_DATA,
+                              "commit %lld of the log is missing: its head was commit %lld when it was last written",
+                              (long long)log->entries.count, (long long)mark->version);
+    } else if (mark->version >= 0 && !qn_sha256_equal(&mark->hash, &log->entries.items[mark->version].hash)) {
+        status = qn_error_set(err, QN_ERR_DATA,
+                              "commit %lld of the log was altered: it is not the one that the mark of the head names",
+                              (long long)mark->version);
+    }
+    if (status != QN_OK) {
+        qn_error_hint(err, "where an older log was put back on purpose, remove _qanat/head");
+    }
     return status;
 }
 
@@ -350,7 +386,7 @@ static enum qn_status new_log(int bundle_fd, struct qn_commit_log **out, struct 
     if (log == NULL) {
         return qn__no_memory(err);
     }
-    log->log_fd = log->checkpoint_fd = -1;
+    log->own_fd = log->log_fd = log->checkpoint_fd = -1;
     enum qn_status status = open_folders(bundle_fd, log, err);
     if (status != QN_OK) {
         qn_commit_log_free(log);
@@ -365,6 +401,7 @@ enum qn_status qn_commit_log_open(int bundle_fd, struct qn_commit_log **out, str
     struct qn_commit_log *log = NULL;
     QN_TRY(new_log(bundle_fd, &log, err));
     int64_t count = 0;
+    const struct qn__mark mark = read_head_mark(log);
     enum qn_status status = count_commits(log, &count, err);
     if (status == QN_OK) {
         status = load_index(log, count, err);
@@ -374,6 +411,9 @@ enum qn_status qn_commit_log_open(int bundle_fd, struct qn_commit_log **out, str
     }
     if (status == QN_OK && log->entries.count < count) {
         status = qn_error_set(err, QN_ERR_DATA, "commit %lld of the log is missing", (long long)log->entries.count);
+    }
+    if (status == QN_OK) {
+        status = check_head_mark(log, &mark, err);
     }
     if (status != QN_OK) {
         qn_commit_log_free(log);
@@ -388,6 +428,9 @@ void qn_commit_log_free(struct qn_commit_log *log)
     if (log == NULL) {
         return;
     }
+    if (log->own_fd >= 0) {
+        (void)close(log->own_fd);
+    }
     if (log->log_fd >= 0) {
         (void)close(log->log_fd);
     }
@@ -396,6 +439,16 @@ void qn_commit_log_free(struct qn_commit_log *log)
     }
     qn_free(log->entries.items);
     qn_free(log);
+}
+
+int qn__log_own_fd(const struct qn_commit_log *log)
+{
+    return log->own_fd;
+}
+
+int qn__log_checkpoint_fd(const struct qn_commit_log *log)
+{
+    return log->checkpoint_fd;
 }
 
 int64_t qn_commit_log_head(const struct qn_commit_log *log)
@@ -476,6 +529,10 @@ enum qn_status qn_commit_log_append(struct qn_commit_log *log, struct qn_commit 
     }
     qn__log_entries_push(&log->entries, &hash, commit->timestamp);
     struct qn_error why = QN_ERROR_INIT;
+    const struct qn__mark mark = { .version = commit->version, .hash = hash };
+    if (qn__mark_write(log->own_fd, QN__MARK_HEAD, &mark, false, &why) != QN_OK) {
+        QN_LOG(QN_LOG_WARNING, "bundle", "no mark of the head: %s", why.message); /* the commit stands */
+    }
     if (log->checkpoint_fd >= 0 && log->entries.count % QN_COMMIT_LOG_STEP == 0 &&
         qn__log_index_write(log->checkpoint_fd, &log->entries, &why) != QN_OK) {
         QN_LOG(QN_LOG_WARNING, "bundle", "no checkpoint of the log: %s", why.message); /* the commit stands */

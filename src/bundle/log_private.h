@@ -37,6 +37,24 @@ void qn__log_sort(int64_t *numbers, int64_t count);
 enum qn_status qn__log_read(int log_fd, int64_t version, struct qn_commit *out, struct qn_sha256 *hash_out,
                             struct qn_error *err) QN_MUST_CHECK;
 
+/* log_mark.c: a small file of _qanat that names a commit. */
+struct qn__mark {
+    int64_t version;
+    struct qn_sha256 hash; /* of the commit's file */
+};
+#define QN__MARK_HEAD  "head"
+#define QN__MARK_FLOOR "floor"
+enum qn__mark_state { QN__MARK_ABSENT, QN__MARK_DAMAGED, QN__MARK_GOOD };
+enum qn_status qn__mark_read(int own_fd, const char *name, struct qn__mark *out, enum qn__mark_state *state_out,
+                             struct qn_error *err) QN_MUST_CHECK;
+/* durable: it outlasts a power cut. */
+enum qn_status qn__mark_write(int own_fd, const char *name, const struct qn__mark *mark, bool durable,
+                              struct qn_error *err) QN_MUST_CHECK;
+
+/* Folders of a log; -1: there is none. Borrowed. */
+int qn__log_own_fd(const struct qn_commit_log *log);
+int qn__log_checkpoint_fd(const struct qn_commit_log *log);
+
 /* log_index.c: a checkpoint of the log: the entries of versions 0 to `version`. On failure entries stay as they were. */
 enum qn_status qn__log_index_read(int checkpoint_fd, int64_t version, struct qn__log_entries *out,
                                   struct qn_error *err) QN_MUST_CHECK;

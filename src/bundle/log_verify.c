@@ -13,11 +13,13 @@
 #include <unistd.h>
 
 struct check {
+    int own_fd;
     int log_fd;
     int checkpoint_fd;
     qn_log_problem_fn report;
     void *context;
     int64_t highest; /* number of a commit that is there */
+    int64_t told;    /* ... or that was reported as missing behind it */
     /* What was found, by version; known is 0 where there is none or it could not be read. */
     struct qn_sha256 *hashes;
     char *known;
@@ -109,7 +111,16 @@ static enum qn_status check_commits(struct check *self, const int64_t *numbers, 
     return QN_OK;
 }
 
-static enum qn_status check_index(const struct check *self, int64_t version, struct qn_error *err)
+/* Something has seen commits up to a version. */
+static void report_end(struct check *self, int64_t version)
+{
+    if (version > self->told) {
+        report_missing(self, self->told + 1, version);
+        self->told = version;
+    }
+}
+
+static enum qn_status check_index(struct check *self, int64_t version, struct qn_error *err)
 {
     char object[64];
     (void)snprintf(object, sizeof object, "checkpoint %lld", (long long)version);
@@ -123,9 +134,7 @@ static enum qn_status check_index(const struct check *self, int64_t version, str
         report(self, -1, object, "a whole checkpoint", why.message);
         return QN_OK;
     }
-    if (version > self->highest) {
-        report_missing(self, self->highest + 1, version);
-    }
+    report_end(self, version);
     for (int64_t i = 0; i <= version && i <= self->highest; i++) {
         if (self->known[i] && !qn_sha256_equal(&self->hashes[i], &entries.items[i].hash)) {
             report_hash(self, i, object, &entries.items[i].hash);
@@ -135,7 +144,7 @@ static enum qn_status check_index(const struct check *self, int64_t version, str
     return QN_OK;
 }
 
-static enum qn_status check_indexes(const struct check *self, struct qn_error *err)
+static enum qn_status check_indexes(struct check *self, struct qn_error *err)
 {
     qn_auto_free int64_t *numbers = NULL;
     int64_t count = 0;
@@ -143,6 +152,23 @@ static enum qn_status check_indexes(const struct check *self, struct qn_error *e
     qn__log_sort(numbers, count);
     for (int64_t i = 0; i < count; i++) {
         QN_TRY(check_index(self, numbers[i], err));
+    }
+    return QN_OK;
+}
+
+/* A mark that goes further than the log, or names another commit than the one that is there. */
+static enum qn_status check_head(struct check *self, struct qn_error *err)
+{
+    struct qn__mark mark;
+    enum qn__mark_state state;
+    QN_TRY(qn__mark_read(self->own_fd, QN__MARK_HEAD, &mark, &state, err));
+    if (state == QN__MARK_DAMAGED) {
+        report(self, -1, "mark of the head", "a line of number and digests", "something else");
+    } else if (state == QN__MARK_GOOD && mark.version > self->highest) {
+        report_end(self, mark.version);
+    } else if (state == QN__MARK_GOOD && self->known[mark.version] &&
+               !qn_sha256_equal(&self->hashes[mark.version], &mark.hash)) {
+        report_hash(self, mark.version, "mark of the head", &mark.hash);
     }
     return QN_OK;
 }
@@ -156,26 +182,25 @@ static enum qn_status check_all(struct check *self, struct qn_error *err)
     if (count == 0) {
         report(self, -1, "log", "commits", "none");
     }
-    self->highest = count > 0 ? numbers[count - 1] : -1;
+    self->highest = self->told = count > 0 ? numbers[count - 1] : -1;
     self->hashes = qn_calloc((size_t)self->highest + 2, sizeof *self->hashes);
     self->known = qn_calloc((size_t)self->highest + 2, 1);
     if (self->hashes == NULL || self->known == NULL) {
         return qn__no_memory(err);
     }
     QN_TRY(check_commits(self, numbers, count, err));
-    return self->checkpoint_fd >= 0 ? check_indexes(self, err) : QN_OK;
+    QN_TRY(self->checkpoint_fd >= 0 ? check_indexes(self, err) : QN_OK);
+    return check_head(self, err);
 }
 
 enum qn_status qn_commit_log_verify(int bundle_fd, qn_log_problem_fn report_fn, void *context, struct qn_error *err)
 {
-    struct check self = { .log_fd = -1, .checkpoint_fd = -1, .report = report_fn, .context = context };
-    int own = -1;
-    QN_TRY(qn_folder_open(bundle_fd, "_qanat", &own, err));
-    enum qn_status status = qn_folder_open(own, "log", &self.log_fd, err);
-    if (status == QN_OK && qn_folder_open(own, "checkpoint", &self.checkpoint_fd, NULL) != QN_OK) {
+    struct check self = { .own_fd = -1, .log_fd = -1, .checkpoint_fd = -1, .report = report_fn, .context = context };
+    QN_TRY(qn_folder_open(bundle_fd, "_qanat", &self.own_fd, err));
+    enum qn_status status = qn_folder_open(self.own_fd, "log", &self.log_fd, err);
+    if (status == QN_OK && qn_folder_open(self.own_fd, "checkpoint", &self.checkpoint_fd, NULL) != QN_OK) {
         self.checkpoint_fd = -1; /* checkpoints only save reading */
     }
-    (void)close(own);
     if (status == QN_OK) {
         status = check_all(&self, err);
         (void)close(self.log_fd);
@@ -183,6 +208,7 @@ enum qn_status qn_commit_log_verify(int bundle_fd, qn_log_problem_fn report_fn, 
     if (self.checkpoint_fd >= 0) {
         (void)close(self.checkpoint_fd);
     }
+    (void)close(self.own_fd);
     qn_free(self.hashes);
     qn_free(self.known);
     return status;
@@ -194,7 +220,7 @@ enum qn_status qn_commit_log_sweep(int bundle_fd, int64_t min_age, int64_t *remo
     int own = -1;
     QN_TRY(qn_folder_open(bundle_fd, "_qanat", &own, err));
     int64_t total = 0;
-    enum qn_status status = QN_OK;
+    enum qn_status status = qn_folder_sweep(own, min_age, &total, err);
     for (size_t i = 0; i < sizeof names / sizeof *names && status == QN_OK; i++) {
         int fd = -1;
         int64_t removed = 0;

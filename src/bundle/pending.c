@@ -30,7 +30,7 @@ static enum qn_status apply_operation(struct qn_bundle_state *state, const struc
 static enum qn_status load_state(struct qn_bundle *bundle, struct qn_error *err)
 {
     struct qn_bundle_state *state = NULL;
-    QN_TRY(qn_bundle_state_at(bundle->log, bundle->version, &state, err));
+    QN_TRY(qn_bundle_state_at(bundle->log, bundle->version, &state, &bundle->state_applied, err));
     enum qn_status status = QN_OK;
     for (size_t i = 0; i < bundle->n_operations && status == QN_OK; i++) {
         status = apply_operation(state, &bundle->operations[i], err);
@@ -142,7 +142,9 @@ static enum qn_status add_change(struct qn_bundle *bundle, const struct qn_chang
     QN_TRY(reserve_change(operation, err));
     struct qn__pending_change pending = { .was_there = qn_bundle_state_same(bundle->state, change) != NULL };
     QN_TRY(qn_state_entry_copy(change, schema, QN_VERSION_PENDING, &pending.made, err));
-    enum qn_status status = qn_bundle_state_change(bundle->state, change, schema, QN_VERSION_PENDING, err);
+    /* The copy: what the caller gave may be of an entry that is replaced here. */
+    enum qn_status status =
+        qn_bundle_state_change(bundle->state, &pending.made->change, pending.made->schema, QN_VERSION_PENDING, err);
     if (status != QN_OK) {
         qn_free(pending.made);
         return status;

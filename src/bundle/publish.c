@@ -9,6 +9,7 @@
 #include "base/memory.h"
 #include "bundle/blob.h"
 #include "bundle/bundle_private.h"
+#include "bundle/state_file.h"
 
 #include <qanat/plugin/driver.h>
 #include <stdio.h>
@@ -46,6 +47,7 @@ static enum qn_status advance(struct qn_bundle *bundle, const struct qn_commit *
         qn__bundle_drop_state(bundle); /* half done; the version stays */
         return status;
     }
+    bundle->state_applied += last - bundle->version;
     bundle->version = last;
     return QN_OK;
 }
@@ -95,6 +97,20 @@ static enum qn_status append(struct qn_bundle *bundle, struct qn_commit *pending
     return QN_OK;
 }
 
+/* Where the log has a checkpoint too, or it has been long: a snapshot was damaged, or its writer died. */
+static void save_snapshot(struct qn_bundle *bundle)
+{
+    struct qn_error why = QN_ERROR_INIT;
+    bool due = (bundle->version + 1) % QN_COMMIT_LOG_STEP == 0 || bundle->state_applied >= 2 * QN_COMMIT_LOG_STEP;
+    if (bundle->state == NULL || !due) {
+        return;
+    }
+    bundle->state_applied = 0; /* also where it fails: not again at each commit */
+    if (qn__snapshot_save(bundle->log, bundle->version, bundle->state, &why) != QN_OK) {
+        QN_LOG(QN_LOG_WARNING, "bundle", "no snapshot of the bundle: %s", why.message);
+    }
+}
+
 /* It is in the log: nothing that fails from here on may say that it is not. */
 static void settle(struct qn_bundle *bundle, const struct qn_commit *made)
 {
@@ -105,8 +121,10 @@ static void settle(struct qn_bundle *bundle, const struct qn_commit *made)
     for (size_t i = 0; i < made->n_changes && bundle->state != NULL; i++) {
         qn_bundle_state_settle(bundle->state, &made->changes[i], made->version);
     }
+    bundle->state_applied += made->version - bundle->version;
     bundle->version = made->version;
     qn__pending_clear(bundle);
+    save_snapshot(bundle);
 }
 
 /* The commit of all that is pending. */

@@ -10,6 +10,7 @@
 
 #include "base/memory.h"
 #include "base/text.h"
+#include "bundle/state_file.h"
 
 #include <stdio.h>
 #include <sys/random.h>
@@ -27,6 +28,10 @@ struct qn_bundle_state {
     size_t *slots;  /* index + 1; 0: empty */
     size_t n_slots; /* a power of two, more than twice n_entries */
     uint64_t key[2];
+    /* Entries that came together, in one array, and their texts. */
+    struct qn_state_entry *items;
+    size_t n_items;
+    char *texts;
 };
 
 struct entry_key {
@@ -135,6 +140,13 @@ static void insert_slot(struct qn_bundle_state *state, size_t index)
     state->slots[slot] = index + 1;
 }
 
+static void free_entry(const struct qn_bundle_state *state, struct qn_state_entry *entry)
+{
+    if (entry < state->items || entry >= state->items + state->n_items) {
+        qn_free(entry);
+    }
+}
+
 /* There is room for it. */
 static void append_entry(struct qn_bundle_state *state, struct qn_state_entry *entry)
 {
@@ -143,14 +155,11 @@ static void append_entry(struct qn_bundle_state *state, struct qn_state_entry *e
     state->n_live++;
 }
 
-/* Room for one more: the list without its holes, and a table that is at most half full. */
-static enum qn_status make_room(struct qn_bundle_state *state, struct qn_error *err)
+/* Build the list, without its holes, and a table that is at most half full anew, for so many entries and one more. */
+static enum qn_status rebuild(struct qn_bundle_state *state, size_t count, struct qn_error *err)
 {
-    if (state->n_entries < state->capacity) {
-        return QN_OK;
-    }
     size_t n_slots = FIRST_SLOTS;
-    while (n_slots < 4 * (state->n_live + 1)) {
+    while (n_slots < 4 * (count + 1)) {
         n_slots *= 2;
     }
     struct qn_state_entry **entries = qn_realloc_array(NULL, n_slots / 2, sizeof *entries);
@@ -177,6 +186,11 @@ static enum qn_status make_room(struct qn_bundle_state *state, struct qn_error *
         insert_slot(state, i);
     }
     return QN_OK;
+}
+
+static enum qn_status make_room(struct qn_bundle_state *state, struct qn_error *err)
+{
+    return state->n_entries < state->capacity ? QN_OK : rebuild(state, state->n_live, err);
 }
 
 /* ---- entries ---------------------------------------------------------------------------------------------------- */
@@ -281,7 +295,7 @@ enum qn_status qn_bundle_state_change(struct qn_bundle_state *state, const struc
         QN_TRY(qn_state_entry_copy(&made, schema, version, &entry, err));
     }
     if (there) {
-        qn_free(state->entries[index]);
+        free_entry(state, state->entries[index]);
         state->entries[index] = NULL; /* a hole: what replaces it comes last */
         state->n_live--;
     }
@@ -349,20 +363,55 @@ void qn_bundle_state_free(struct qn_bundle_state *state)
         return;
     }
     for (size_t i = 0; i < state->n_entries; i++) {
-        qn_free(state->entries[i]);
+        free_entry(state, state->entries[i]);
     }
     qn_free(state->entries);
     qn_free(state->slots);
+    qn_free(state->items);
+    qn_free(state->texts);
     qn_free(state);
 }
 
-enum qn_status qn_bundle_state_at(const struct qn_commit_log *log, int64_t version, struct qn_bundle_state **out,
-                                  struct qn_error *err)
+static enum qn_status add_items(struct qn_bundle_state *state, struct qn_state_entry *items, size_t count,
+                                struct qn_error *err)
+{
+    QN_TRY(rebuild(state, count, err));
+    for (size_t i = 0; i < count; i++) {
+        const struct entry_key key = key_of(&items[i].change);
+        if (find(state, &key) < state->n_entries) {
+            return qn_error_set(err, QN_ERR_DATA, "entry %zu of a state is there twice", i);
+        }
+        append_entry(state, &items[i]);
+    }
+    return QN_OK;
+}
+
+enum qn_status qn_bundle_state_from(struct qn_state_entry *items, size_t count, char *texts,
+                                    struct qn_bundle_state **out, struct qn_error *err)
 {
     struct qn_bundle_state *state = NULL;
     QN_TRY(qn_bundle_state_new(&state, err));
-    enum qn_status status = QN_OK;
-    for (int64_t i = 0; i <= version && status == QN_OK; i++) {
+    enum qn_status status = add_items(state, items, count, err);
+    if (status != QN_OK) {
+        state->n_entries = 0; /* they stay the caller's */
+        qn_bundle_state_free(state);
+        return status;
+    }
+    state->items = items;
+    state->n_items = count;
+    state->texts = texts;
+    *out = state;
+    return QN_OK;
+}
+
+enum qn_status qn_bundle_state_at(const struct qn_commit_log *log, int64_t version, struct qn_bundle_state **out,
+                                  int64_t *applied_out, struct qn_error *err)
+{
+    struct qn_bundle_state *state = NULL;
+    int64_t done = -1;
+    QN_TRY(qn__snapshot_load(log, version, &state, &done, err));
+    enum qn_status status = state == NULL ? qn_bundle_state_new(&state, err) : QN_OK;
+    for (int64_t i = done + 1; i <= version && status == QN_OK; i++) {
         struct qn_commit commit;
         status = qn_commit_log_read(log, i, &commit, err);
         if (status == QN_OK) {
@@ -373,6 +422,9 @@ enum qn_status qn_bundle_state_at(const struct qn_commit_log *log, int64_t versi
     if (status != QN_OK) {
         qn_bundle_state_free(state);
         return status;
+    }
+    if (applied_out != NULL) {
+        *applied_out = version - done;
     }
     *out = state;
     return QN_OK;

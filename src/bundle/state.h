@@ -30,6 +30,11 @@ struct qn_bundle_state;
 enum qn_status qn_bundle_state_new(struct qn_bundle_state **out, struct qn_error *err) QN_MUST_CHECK;
 void qn_bundle_state_free(struct qn_bundle_state *state);
 
+/* A state of entries in their order, whose texts are in `texts`. Takes both arrays over on success. QN_ERR_DATA: two are the
+ * same thing. */
+enum qn_status qn_bundle_state_from(struct qn_state_entry *items, size_t count, char *texts,
+                                    struct qn_bundle_state **out, struct qn_error *err) QN_MUST_CHECK;
+
 /* Apply a commit. QN_ERR_DATA names the change that does not fit: an add of what is there, a replace, remove or unset of
  * what is not. After a failure the state is only to be freed. */
 enum qn_status qn_bundle_state_apply(struct qn_bundle_state *state, const struct qn_commit *commit,
@@ -46,9 +51,10 @@ void qn_bundle_state_settle(struct qn_bundle_state *state, const struct qn_chang
 enum qn_status qn_bundle_state_renew(struct qn_bundle_state *state, const struct qn_change *change,
                                      struct qn_error *err) QN_MUST_CHECK;
 
-/* The state at a version of a log. */
+/* The state at a version of a log: from the nearest snapshot, where one can be trusted. *applied_out (may be NULL): the
+ * commits that had to be applied one by one. */
 enum qn_status qn_bundle_state_at(const struct qn_commit_log *log, int64_t version, struct qn_bundle_state **out,
-                                  struct qn_error *err) QN_MUST_CHECK;
+                                  int64_t *applied_out, struct qn_error *err) QN_MUST_CHECK;
 
 /* One entry, or NULL. Borrowed until the next apply. */
 const struct qn_state_entry *qn_bundle_state_block(const struct qn_bundle_state *state, const char *pack,

@@ -213,13 +213,13 @@ static void state__at_each_version_of_a_log(void **unused)
     static const int64_t rows[] = { -1, 1, 2, -1 };
     for (int64_t version = 0; version <= 3; version++) {
         struct qn_bundle_state *state = NULL;
-        assert_int_equal(qn_bundle_state_at(log, version, &state, NULL), QN_OK);
+        assert_int_equal(qn_bundle_state_at(log, version, &state, NULL, NULL), QN_OK);
         const struct qn_state_entry *entry = qn_bundle_state_block(state, "base", "a");
         assert_int_equal(entry != NULL ? entry->change.rows : -1, rows[version]);
         qn_bundle_state_free(state);
     }
     struct qn_bundle_state *none = NULL;
-    assert_int_equal(qn_bundle_state_at(log, 4, &none, NULL), QN_ERR_ARGUMENT);
+    assert_int_equal(qn_bundle_state_at(log, 4, &none, NULL, NULL), QN_ERR_ARGUMENT);
     assert_null(none);
     qn_commit_log_free(log);
 }
