@@ -336,7 +336,7 @@ enum qn_status qn_blob_sweep(int bundle_fd, int64_t min_age, qn_blob_needed_fn n
     }
     int64_t leftovers = 0;
     enum qn_status status = qn_folder_sweep(data_fd, min_age, &leftovers, err);
-    sweep.total.removed = leftovers;
+    sweep.total.temporary = leftovers;
     if (status == QN_OK) {
         status = qn_folder_each(data_fd, sweep_folder, &sweep, err);
     }

@@ -48,8 +48,9 @@ enum qn_status qn_blob_verify(int bundle_fd, const struct qn_sha256 *hash, const
 typedef bool (*qn_blob_needed_fn)(const struct qn_sha256 *hash, const char *format, void *context);
 
 struct qn_blob_sweep {
-    int64_t removed; /* files */
-    int64_t bytes;   /* that they had */
+    int64_t removed;   /* blocks */
+    int64_t bytes;     /* that they had */
+    int64_t temporary; /* files that were not finished */
 };
 
 /* Remove blocks that `needed` says false of, and temporary files, both only where they are older than `min_age` seconds. The

@@ -97,6 +97,15 @@ void qn__pending_clear(struct qn_bundle *bundle);
 /* Drop the state: it is read again where it is needed. */
 void qn__bundle_drop_state(struct qn_bundle *bundle);
 
+/* ---- publish.c -------------------------------------------------------------------------------------------------- */
+
+/* Show what others committed; QN_ERR_CONFLICT where that touches what is pending. */
+enum qn_status qn__bundle_take_in(struct qn_bundle *bundle, struct qn_error *err) QN_MUST_CHECK;
+
+/* Commit what is pending, be it nothing, unless somebody has committed since (*lost_out; nothing is written then). */
+enum qn_status qn__bundle_publish_once(struct qn_bundle *bundle, const char *message, bool *lost_out,
+                                       struct qn_error *err) QN_MUST_CHECK;
+
 /* ---- settings.c: configuration ---------------------------------------------------------------------------------- */
 
 /* Read {"section": {"key": value}} (NULL: nothing) into {"section.key": "text"}; json_decref. */

@@ -1,5 +1,5 @@
 /*
- * publish.c: what is pending becomes the next version; what others made comes in; an old version comes back.
+ * publish.c: what is pending becomes the next version; what others made comes in.
  *
  * A commit that lost its number looks at what came in between: where that touches nothing of its own it takes the next one,
  * else it is a conflict and everything stays as it was. The state is carried along: what others did is applied to it, and
@@ -7,13 +7,10 @@
  */
 #include "base/log.h"
 #include "base/memory.h"
-#include "bundle/blob.h"
 #include "bundle/bundle_private.h"
 #include "bundle/state_file.h"
 
 #include <qanat/plugin/driver.h>
-#include <stdio.h>
-#include <unistd.h>
 
 /* ---- taking in what others did ---------------------------------------------------------------------------------- */
 
@@ -59,7 +56,7 @@ static enum qn_status look(struct qn_bundle *bundle, const struct qn_commit *pen
     return qn_commit_rebase(bundle->log, pending, bundle->version, err);
 }
 
-static enum qn_status refresh(struct qn_bundle *bundle, struct qn_error *err)
+enum qn_status qn__bundle_take_in(struct qn_bundle *bundle, struct qn_error *err)
 {
     if (bundle->read_only) {
         return QN_OK; /* it shows the version that it was opened at */
@@ -77,7 +74,7 @@ static enum qn_status refresh(struct qn_bundle *bundle, struct qn_error *err)
 enum qn_status qn_bundle_refresh(struct qn_bundle *bundle, struct qn_error *err)
 {
     QN_TRY(qn__bundle_enter(bundle, QN__BUNDLE_READS, err));
-    enum qn_status status = refresh(bundle, err);
+    enum qn_status status = qn__bundle_take_in(bundle, err);
     qn__bundle_leave(bundle);
     return status;
 }
@@ -144,6 +141,29 @@ static enum qn_status publish(struct qn_bundle *bundle, const char *message, str
         settle(bundle, &pending);
     }
     qn__pending_dispose(&pending);
+    return status;
+}
+
+enum qn_status qn__bundle_publish_once(struct qn_bundle *bundle, const char *message, bool *lost_out,
+                                       struct qn_error *err)
+{
+    struct qn_commit pending;
+    bool lost = true;
+    QN_TRY(qn_commit_log_refresh(bundle->log, err));
+    if (qn_commit_log_head(bundle->log) > bundle->version) {
+        *lost_out = true;
+        return QN_OK;
+    }
+    QN_TRY(qn__pending_commit(bundle, &pending, err));
+    pending.message = message;
+    enum qn_status status = qn_commit_log_append(bundle->log, &pending, &lost, err);
+    if (status == QN_OK && !lost) {
+        settle(bundle, &pending);
+    }
+    qn__pending_dispose(&pending);
+    if (status == QN_OK) {
+        *lost_out = lost;
+    }
     return status;
 }
 
