@@ -3,6 +3,8 @@
  *
  * The caller's thread waits, shows progress and asks the interrupt callback; it tells the workers to stop by a flag, which
  * they see in whatever they wait (the wait hook of their thread), so that they end soon. It returns when all have ended.
+ * Threads are started as they are needed, twice as many after each WAIT_MS in which locations wait: a thread may cost its
+ * connector a process, which a few small locations are not worth.
  * Nothing is shared by the workers but the pool: the place in the queue, numbers for progress, the flag.
  */
 #include "arrow/stream.h"
@@ -24,10 +26,12 @@ struct pool {
     struct qn__fetch_source *run;
     pthread_mutex_t lock;
     pthread_cond_t changed;
-    size_t next;         /* job; under the lock, as all down to `failure` */
-    int64_t done, total; /* locations */
-    int working;         /* threads */
-    bool failed;         /* the bundle's folder did */
+    size_t next;                               /* job; under the lock, as all down to `failure` */
+    int64_t done, total;                       /* locations */
+    int working;                               /* threads */
+    pthread_t threads[QN__FETCH_MAX_PARALLEL]; /* the caller's, as `started` is */
+    int started;
+    bool failed; /* the bundle's folder did */
     struct qn_error failure;
     atomic_bool stop;
     atomic_int_least64_t rows, bytes;
@@ -189,6 +193,28 @@ static void *work(void *context)
     return NULL;
 }
 
+/* As many again as there are, while locations wait; fewer where the system gives no more, but one. */
+static enum qn_status start_threads(struct pool *pool, struct qn_error *err)
+{
+    int most = pool->total < pool->run->fetch->parallel ? (int)pool->total : pool->run->fetch->parallel;
+    int wanted = pool->started > 0 ? 2 * pool->started : 1;
+    wanted = wanted < most ? wanted : most;
+    bool more = pool->started < wanted;
+    while (more && pool->started < wanted) {
+        (void)pthread_mutex_lock(&pool->lock);
+        pool->working++;
+        (void)pthread_mutex_unlock(&pool->lock);
+        more = pthread_create(&pool->threads[pool->started], NULL, work, pool) == 0;
+        pool->started += more;
+    }
+    if (!more && pool->started < wanted) {
+        (void)pthread_mutex_lock(&pool->lock);
+        pool->working--;
+        (void)pthread_mutex_unlock(&pool->lock);
+    }
+    return pool->started > 0 || most == 0 ? QN_OK : qn_error_set(err, QN_ERR_NO_MEMORY, "no thread could be started");
+}
+
 /* Say how it stands; whether the caller has had enough. */
 static bool report(struct pool *pool, int64_t done)
 {
@@ -206,8 +232,8 @@ static bool report(struct pool *pool, int64_t done)
     return fetch->options.progress(fetch->options.progress_context, &progress) != 0;
 }
 
-/* Wait a little, or until the last thread has no more to do; whether it has. */
-static bool wait_for_end(struct pool *pool, int64_t *done_out)
+/* Wait a little, or until the last thread has no more to do; whether it has. *waiting_out: locations that none has taken. */
+static bool wait_for_end(struct pool *pool, int64_t *done_out, bool *waiting_out)
 {
     struct timespec until;
     (void)clock_gettime(CLOCK_MONOTONIC, &until);
@@ -221,6 +247,7 @@ static bool wait_for_end(struct pool *pool, int64_t *done_out)
     }
     bool ended = pool->working == 0;
     *done_out = pool->done;
+    *waiting_out = pool->next < pool->run->n_jobs;
     (void)pthread_mutex_unlock(&pool->lock);
     return ended;
 }
@@ -230,13 +257,16 @@ static enum qn_status watch_pool(struct pool *pool, struct qn_error *err)
 {
     enum qn_status status = QN_OK;
     int64_t said = 0, done = 0;
-    bool ended = false;
+    bool ended = false, waiting = false;
     while (!ended) {
-        ended = wait_for_end(pool, &done);
+        ended = wait_for_end(pool, &done, &waiting);
         if (status != QN_OK) {
             continue;
         }
         status = qn_interrupt_poll(err);
+        if (status == QN_OK && waiting && !ended && !atomic_load(&pool->stop)) {
+            status = start_threads(pool, err);
+        }
         int64_t now = qn_clock_nanos();
         if (status == QN_OK && (ended || now - said >= PROGRESS_NS)) {
             said = now;
@@ -269,38 +299,16 @@ static enum qn_status pool_init(struct pool *pool, struct qn__fetch_source *run,
     return failed ? qn__no_memory(err) : QN_OK;
 }
 
-/* Start as many as are wanted; fewer where the system gives no more, but one. */
-static enum qn_status start_threads(struct pool *pool, pthread_t *threads, int wanted, int *started_out,
-                                    struct qn_error *err)
-{
-    int started = 0;
-    pool->working = wanted;
-    while (started < wanted && pthread_create(&threads[started], NULL, work, pool) == 0) {
-        started++;
-    }
-    (void)pthread_mutex_lock(&pool->lock);
-    pool->working -= wanted - started;
-    (void)pthread_mutex_unlock(&pool->lock);
-    *started_out = started;
-    return started > 0 ? QN_OK : qn_error_set(err, QN_ERR_NO_MEMORY, "no thread could be started");
-}
-
 enum qn_status qn__fetch_run(struct qn__fetch_source *run, struct qn_error *err)
 {
     struct pool pool;
-    pthread_t threads[QN__FETCH_MAX_PARALLEL];
-    int started = 0;
     QN_TRY(pool_init(&pool, run, err));
-    int wanted = pool.total < run->fetch->parallel ? (int)pool.total : run->fetch->parallel;
-    enum qn_status status = QN_OK;
-    if (wanted > 0) {
-        status = start_threads(&pool, threads, wanted, &started, err);
-    }
+    enum qn_status status = start_threads(&pool, err);
     if (status == QN_OK) {
         status = watch_pool(&pool, err);
     }
-    for (int i = 0; i < started; i++) {
-        (void)pthread_join(threads[i], NULL);
+    for (int i = 0; i < pool.started; i++) {
+        (void)pthread_join(pool.threads[i], NULL);
     }
     if (pool.failed) {
         status = pool.failure.status;

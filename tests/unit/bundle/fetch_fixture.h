@@ -80,7 +80,7 @@ static struct places places[CONNECTORS];
 static json_t *asked[CONNECTORS]; /* attached locations, as they were given last */
 static atomic_int meeting, arrived, running, most_running, asked_for_data;
 
-static void arrange(int connector, const struct place *list, size_t n)
+__attribute__((unused)) static void arrange(int connector, const struct place *list, size_t n)
 {
     places[connector] = (struct places){ .list = list, .n = n };
 }
@@ -265,7 +265,7 @@ static enum qn_status places_url(void *self, const struct qn_location *location,
     return QN_OK;
 }
 
-static void register_places(void)
+__attribute__((unused)) static void register_places(void)
 {
     static const struct qn_connector_runtime runtime = { .struct_size = sizeof runtime,
                                                          .abi = QN_CONNECTOR_ABI,
@@ -293,7 +293,7 @@ static void add_source(int connector, const char *pack)
     ok(qn_bundle_create_source(bundle, name, NULL, pack, "arrow", &source_ids[connector], &error));
 }
 
-static int set_up(void **state)
+__attribute__((unused)) static int set_up(void **state)
 {
     if (make_bundle_folder(state) != 0) {
         return -1;
@@ -365,7 +365,8 @@ __attribute__((unused)) static json_t *fetched(enum qn_fetch_mode mode, const st
     return json_array_get(*all_out, 0);
 }
 
-static void expect_fetch(enum qn_fetch_mode mode, const char *added, const char *replaced, const char *removed)
+__attribute__((unused)) static void expect_fetch(enum qn_fetch_mode mode, const char *added, const char *replaced,
+                                                 const char *removed)
 {
     json_t *all = NULL;
     const json_t *result = fetched(mode, NULL, &all);
