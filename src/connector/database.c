@@ -266,17 +266,23 @@ static enum qn_status database_open(void *context, const struct qn_connector_ope
 
 /* ---- connections ---- */
 
+static struct qn_connection *take_idle(struct database *database)
+{
+    (void)pthread_mutex_lock(&database->lock);
+    struct qn_connection *connection = database->n_idle > 0 ? database->idle[--database->n_idle] : NULL;
+    (void)pthread_mutex_unlock(&database->lock);
+    return connection;
+}
+
 static enum qn_status take_connection(struct database *database, struct qn_connection **out, struct qn_error *err)
 {
-    struct qn_connection *connection = NULL;
-    (void)pthread_mutex_lock(&database->lock);
-    if (database->n_idle > 0) {
-        connection = database->idle[--database->n_idle];
-    }
-    (void)pthread_mutex_unlock(&database->lock);
-    if (connection != NULL) {
-        *out = connection;
-        return QN_OK;
+    struct qn_connection *connection;
+    while ((connection = take_idle(database)) != NULL) {
+        if (qn_connection_is_alive(connection)) { /* it may have been lost while nobody used it */
+            *out = connection;
+            return QN_OK;
+        }
+        qn_connection_free(connection);
     }
     return qn_connection_open_config(database->config, out, err);
 }

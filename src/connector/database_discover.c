@@ -140,7 +140,8 @@ static enum qn_status read_key(const struct discovery *discovery, const char *te
                                struct qn_error *err)
 {
     if (text != NULL && discovery->database->kind == DATABASE_SQLITE) {
-        const char *at = text;
+        bool infinite = qn_text_equal(text, "Inf") || qn_text_equal(text, "-Inf"); /* which no literal is */
+        const char *at = !infinite ? text : text[0] == '-' ? "-9e999" : "9e999";
         if (qn__database_take_value(&at, out) && *at == '\0') {
             return QN_OK;
         }
