@@ -29,3 +29,9 @@ QANAT_TORTURE=1 $python -m pytest -q tests/python/processor/test_many_runs.py
 
 echo "== connectors: gigabytes through a process of a fixed size"
 QANAT_TORTURE=1 $python -m pytest -q sdk/python/tests/test_memory.py
+
+echo "== connectors: 6 GiB, the longest frame of version 1, 10 million locations"
+python3=$(command -v python3)
+for name in test_memory test_ipc; do
+    QANAT_TORTURE=1 build/dev/tests/unit/connector_$name "$python3" tests/unit/connector/hostile_connector.py
+done

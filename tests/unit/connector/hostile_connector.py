@@ -159,8 +159,31 @@ def breaks_once(number: int, skip: int) -> None:
     message(2, json.dumps({"error": error}).encode())
 
 
+def much(number: int) -> None:
+    """One batch again and again, as often as the environment says; the last one fills the frame of version 1."""
+    times = int(os.environ["QANAT_TEST_BATCHES"])
+    schema, batch, last, mark = MESSAGES
+    reply(number, result={"ok": True, "applied": []})
+    if VERSION_1:
+        OUT.write((len(schema) + times * len(batch) + len(last) + len(mark)).to_bytes(4, "big") + schema)
+        for _ in range(times):
+            OUT.write(batch)
+        OUT.write(last + mark)
+        OUT.flush()
+        return
+    message(0, schema)
+    for _ in range(times):
+        message(0, batch)
+    chunks([last, mark])
+    rows = times * int(os.environ["QANAT_TEST_ROWS"]) + int(os.environ["QANAT_TEST_LAST"])
+    message(2, json.dumps({"rows": rows, "batches": times + 1}).encode())
+
+
 def data(number: int, params: dict[str, Any]) -> None:
     name = params["location"]["location"]
+    if MODE in {"much", "v1_much"}:
+        much(number)
+        return
     bad = name == "bad"
     if MODE in {"breaks_at_every_batch", "killed_at_every_batch"}:
         breaks_once(number, params.get("_skip_rows", 0))
@@ -205,7 +228,23 @@ def endless_line() -> None:
         OUT.write(many)
 
 
-def discover(number: int) -> None:
+def page(number: int, params: dict[str, Any]) -> None:
+    """A thousand locations a page, as many pages as the environment says; "again" may be in the first two."""
+    pages = int(os.environ["QANAT_TEST_PAGES"])
+    at = int(params.get("_page", "0"))
+    if at > 0 and "attached_locations" in params:
+        fail(number, "a page is asked for without those that are attached")
+        return
+    found = [{"location": f"{at}/{i}"} for i in range(1000)]
+    if MODE == "repeats_in_pages" and at < 2:
+        found[999] = {"location": "again"}
+    reply(number, result={"locations": found, "next": str(at + 1) if at + 1 < pages else None})
+
+
+def discover(number: int, params: dict[str, Any]) -> None:
+    if MODE in {"pages", "repeats_in_pages"}:
+        page(number, params)
+        return
     if MODE == "hangs_in_discover":
         wait_for_ever()
     if MODE == "endless_line":
@@ -279,11 +318,11 @@ def serve() -> None:
         if method == "handshake":
             handshake(number)
         elif method == "discover":
-            discover(number)
+            discover(number, request["params"])
         elif method == "data":
             data(number, request["params"])
         elif method == "describe" and not VERSION_1:
-            reply(number, result={"name": "hostile", "arguments": {}, "capabilities": ["stable_order"]})
+            reply(number, result={"name": "hostile", "arguments": {}, "capabilities": ["pages", "stable_order"]})
         elif method == "stable_url":
             if MODE in {"hangs_in_stable_url", "ignores_term"}:
                 wait_for_ever()

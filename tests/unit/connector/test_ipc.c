@@ -138,9 +138,10 @@ static void good_connectors__serve_from_processes_that_are_kept(void **state)
         ok(qn_connector_can(connector, QN_CAN_RESUME, &can, &error));
         assert_int_equal(can, i == 1);
         ok(qn_connector_describe(connector, &text, &error));
-        assert_string_equal(text, i == 0 ? "{\"name\":\"acme\",\"arguments\":null,\"capabilities\":[],\"protocol\":1}"
-                                         : "{\"name\":\"hostile\",\"arguments\":{},\"capabilities\":[\"stable_order\"],"
-                                           "\"protocol\":2}");
+        assert_string_equal(
+            text, i == 0 ? "{\"name\":\"acme\",\"arguments\":null,\"capabilities\":[],\"protocol\":1}"
+                         : "{\"name\":\"hostile\",\"arguments\":{},\"capabilities\":[\"pages\",\"stable_order\"],"
+                           "\"protocol\":2}");
         qn_text_free(text);
         qn_connector_free(connector);
         assert_int_equal(heard.n_started, 1);
@@ -185,8 +186,8 @@ static const struct fault faults[] = {
     { "exits", 30, IN_DISCOVER, QN_ERR_CONNECTOR, "the process ended with status 3: it ended its output", "no key" },
     { "killed", 30, IN_DISCOVER, QN_ERR_CONNECTOR, "the process was ended by signal 9", "pid" },
     { "garbage", 30, IN_DISCOVER, QN_ERR_CONNECTOR, "the process: ", "pid" },
-    { "hangs_in_handshake", 0.2, IN_DISCOVER, QN_ERR_TIMEOUT, "it gave no sign of life for 0.2", "pid" },
-    { "hangs_in_discover", 0.2, IN_DISCOVER, QN_ERR_TIMEOUT, "it gave no sign of life for 0.2", "pid" },
+    { "hangs_in_handshake", 0.6, IN_DISCOVER, QN_ERR_TIMEOUT, "it gave no sign of life for 0.6", "pid" },
+    { "hangs_in_discover", 0.6, IN_DISCOVER, QN_ERR_TIMEOUT, "it gave no sign of life for 0.6", "pid" },
     { "endless_line", 30, IN_DISCOVER, QN_ERR_CONNECTOR, "a line is longer than 67108864 bytes", "pid" },
     { "duplicates", 30, IN_DISCOVER, QN_ERR_CONNECTOR, "location \"two?lines\" is there more than once", "" },
     { "no_list", 30, IN_DISCOVER, QN_ERR_CONNECTOR, "is not {\"locations\": [...]}", "" },
@@ -195,11 +196,11 @@ static const struct fault faults[] = {
     { "wrong_id", 30, IN_DISCOVER, QN_ERR_CONNECTOR, "a reply to request 7 in place of 2", "pid" },
     { "deep", 30, IN_DISCOVER, QN_ERR_CONNECTOR, "nested deeper than 64 levels", "pid" },
     { "closes_stdin", 30, IN_DISCOVER, QN_ERR_CONNECTOR, "the process: ", "pid" },
-    { "hangs_in_stable_url", 0.2, IN_URL, QN_ERR_TIMEOUT, "it gave no sign of life for 0.2", "" },
-    { "ignores_term", 0.2, IN_URL, QN_ERR_TIMEOUT, "it gave no sign of life for 0.2", "" },
+    { "hangs_in_stable_url", 0.6, IN_URL, QN_ERR_TIMEOUT, "it gave no sign of life for 0.6", "" },
+    { "ignores_term", 0.6, IN_URL, QN_ERR_TIMEOUT, "it gave no sign of life for 0.6", "" },
     { "bad_url", 30, IN_URL, QN_ERR_CONNECTOR, "is neither null nor {\"url\": text}", "" },
-    { "hangs_before_data", 0.2, IN_DATA, QN_ERR_TIMEOUT, "it gave no sign of life for 0.2", "let me think" },
-    { "hangs_in_data", 0.2, IN_DATA, QN_ERR_TIMEOUT, "it gave no sign of life for 0.2", "" },
+    { "hangs_before_data", 0.6, IN_DATA, QN_ERR_TIMEOUT, "it gave no sign of life for 0.6", "let me think" },
+    { "hangs_in_data", 0.6, IN_DATA, QN_ERR_TIMEOUT, "it gave no sign of life for 0.6", "" },
     { "prints", 30, IN_DATA, QN_ERR_CONNECTOR, "hello, world", "" },
     { "raises", 30, IN_DATA, QN_ERR_CONNECTOR, "no such city: Atlantis", "Traceback: it is in there" },
     { "fails_late", 30, IN_DATA, QN_ERR_CONNECTOR, "the source is gone", "" },
@@ -215,7 +216,7 @@ static const struct fault faults[] = {
     { "slot_without_ring", 30, IN_DATA, QN_ERR_CONNECTOR, "the process: ", "" },
     { "wrong_rows", 30, IN_DATA, QN_ERR_CONNECTOR, "the process: ", "" },
     { "v1_dies_in_frame", 30, IN_DATA, QN_ERR_CONNECTOR, "it ended in the middle of its data", "out of something" },
-    { "v1_hangs_in_frame", 0.2, IN_DATA, QN_ERR_TIMEOUT, "it gave no sign of life for 0.2", "" },
+    { "v1_hangs_in_frame", 0.6, IN_DATA, QN_ERR_TIMEOUT, "it gave no sign of life for 0.6", "" },
     { "v1_announces_much", 30, IN_DATA, QN_ERR_CONNECTOR, "it ended in the middle of its data", "that was all" },
     { "v1_longer", 30, IN_DATA, QN_ERR_CONNECTOR, "bytes follow the end of the Arrow stream", "" },
     { "v1_shorter", 30, IN_DATA, QN_ERR_CONNECTOR, "the process: ", "" },
@@ -274,6 +275,31 @@ static void limits__say_what_the_way_out_is(void **state)
     assert_true(error.retryable);
     assert_int_equal(error.retry_after_ms, 3600000);
     qn_connector_free(connector);
+    assert_nothing_left();
+}
+
+static void pages__are_read_one_after_the_other(void **state)
+{
+    (void)state;
+    const char *torture = getenv("QANAT_TORTURE");
+    const char *pages = torture != NULL && qn_text_equal(torture, "1") ? "10000" : "50"; /* of a thousand */
+    struct qn_connector *connector;
+    int n;
+    bool can;
+    setenv("QANAT_TEST_PAGES", pages, 1);
+    connector = opened_as("pages", "", 60, 2);
+    ok(qn_connector_can(connector, QN_CAN_DISCOVER_MUCH, &can, &error));
+    assert_true(can);
+    ok(discover(connector, &n));
+    assert_int_equal(n, 1000 * atoi(pages));
+    assert_int_equal(heard.n_started, 1);
+    qn_connector_free(connector);
+    connector = opened_as("repeats_in_pages", "", 60, 2);
+    assert_int_equal(discover(connector, &n), QN_ERR_CONNECTOR);
+    assert_non_null(strstr(error.message, "location \"again\" is there more than once"));
+    assert_int_equal(n, 1999);
+    qn_connector_free(connector);
+    unsetenv("QANAT_TEST_PAGES");
     assert_nothing_left();
 }
 
@@ -571,6 +597,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(data__that_is_let_go_of_early_is_cancelled),
         cmocka_unit_test(faults__are_typed_and_stay_with_their_location),
         cmocka_unit_test(limits__say_what_the_way_out_is),
+        cmocka_unit_test(pages__are_read_one_after_the_other),
         cmocka_unit_test(endings__are_enforced),
         cmocka_unit_test(processes__that_ended_while_idle_are_replaced),
         cmocka_unit_test(data__goes_on_where_it_was_broken),
