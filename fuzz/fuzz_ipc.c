@@ -81,9 +81,17 @@ static void write_again(const struct ArrowSchema *schema, const struct ArrowArra
     qn_ipc_decoder_free(decoder);
 }
 
-static bool one_message(struct qn_ipc_decoder *decoder, const uint8_t *data, size_t size, bool in_place)
+static bool one_message(struct qn_ipc_decoder *decoder, const uint8_t *data, size_t size, bool dictionary,
+                        bool in_place)
 {
     struct qn_error error = QN_ERROR_INIT;
+    if (dictionary) {
+        char *copy = exact_copy(data, size);
+        enum qn_status status = qn_ipc_decode_dictionary(decoder, copy, size, &error);
+        must(status == QN_OK || error.message[0] != '\0');
+        free(copy);
+        return status == QN_OK;
+    }
     if (qn_ipc_decoder_schema(decoder) == NULL) {
         char *copy = exact_copy(data, size);
         enum qn_status status = qn_ipc_decode_schema(decoder, copy, size, &error);
@@ -120,17 +128,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct qn_ipc_decoder *decoder = NULL;
     must(qn_ipc_decoder_new(LIMIT, &decoder, &error) == QN_OK);
     bool more = true;
-    for (int i = 0; more && i < 8; i++) {
-        uint64_t needed;
-        bool end;
-        enum qn_status status = qn_ipc_message_size(decoder, data, size, &needed, &end, &error);
-        must(status == QN_OK || (error.message[0] != '\0' && needed == 0));
-        if (status != QN_OK || needed == 0 || needed > size || end) {
+    for (int i = 0; more && i < 12; i++) {
+        struct qn_ipc_head head = { 0 };
+        enum qn_status status = qn_ipc_peek(decoder, data, size, &head, &error);
+        must(status == QN_OK || (error.message[0] != '\0' && head.size == 0));
+        if (status != QN_OK || head.needed > size || head.size > size || head.kind == QN_IPC_END) {
             break;
         }
-        more = one_message(decoder, data, (size_t)needed, i % 2 == 0);
-        data += needed;
-        size -= (size_t)needed;
+        more = one_message(decoder, data, (size_t)head.size, head.kind == QN_IPC_DICTIONARY, i % 2 == 0);
+        data += head.size;
+        size -= (size_t)head.size;
     }
     qn_ipc_decoder_free(decoder);
     return 0;

@@ -39,6 +39,8 @@ LIBRARIES: dict[str, set[str]] = {
     "Python.h": {"python/ext"},
     "seccomp.h": {"sandbox"},
     "curl/": {"connector"},
+    "lz4": {"format"},
+    "zstd": {"format"},
 }
 
 # The extension of the sandbox's worker: the one part outside of src/ that is built of these folders' sources.

@@ -9,7 +9,7 @@ set -eu
 cd "$(dirname "$0")/.."
 purpose=${1:?usage: scripts/setup.sh build|test|bench|fuzz}
 
-packages="gcc pkg-config libcurl4-openssl-dev libjansson-dev libpq-dev libseccomp-dev libsqlite3-dev libssl-dev"
+packages="gcc pkg-config libcurl4-openssl-dev libjansson-dev liblz4-dev libpq-dev libseccomp-dev libsqlite3-dev libssl-dev libzstd-dev"
 case $purpose in
 build) requirements=requirements/build.txt ;;
 test) requirements=requirements/test.txt packages="$packages g++ libcmocka-dev postgresql openssl clang-format clang-tidy" ;;

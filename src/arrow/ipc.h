@@ -6,8 +6,9 @@
  * on the way; dictionary-encoded columns go out as their values; so a schema as it is written (qn_ipc_schema) may differ
  * in layout, never in values. Reading trusts nothing: metadata is verified, buffers are checked to lie inside the message
  * and to have the size that their type and length demand, offsets to rise and stay inside, strings to be UTF-8 and
- * validity and null counts to agree, before an array is handed out. Dictionaries and compressed bodies are refused by type
- * (QN_ERR_UNSUPPORTED): no side of ours writes them, and a decompressor is much to trust with hostile bytes.
+ * validity and null counts to agree, before an array is handed out. Columns with dictionaries are handed out as their
+ * values (texts as views into the dictionary), so that nobody who reads has to know of them. Compressed bodies are refused by
+ * type (QN_ERR_UNSUPPORTED) unless the caller brings what expands them: a decompressor is much to trust with hostile bytes.
  * Threads: one at a time per encoder or decoder.
  */
 #ifndef QN_ARROW_IPC_H
@@ -54,6 +55,14 @@ void qn_ipc_decoder_free(struct qn_ipc_decoder *decoder);
 enum qn_status qn_ipc_decoder_set_schema(struct qn_ipc_decoder *decoder, const struct ArrowSchema *schema,
                                          struct qn_error *err) QN_MUST_CHECK;
 
+/* Expand `size` bytes to exactly `into_size`. */
+enum qn_ipc_codec { QN_IPC_LZ4_FRAME = 0, QN_IPC_ZSTD = 1 };
+typedef enum qn_status (*qn_ipc_decompress)(enum qn_ipc_codec codec, const void *bytes, size_t size, void *into,
+                                            size_t into_size, struct qn_error *err);
+
+/* From now on compressed bodies are read. A body is 1 GiB at most once it is expanded. */
+void qn_ipc_decoder_expand(struct qn_ipc_decoder *decoder, qn_ipc_decompress decompress);
+
 /* Whose bytes a batch points into: `release(context)` is called once, when the last array of the batch is released (also
  * where decoding fails). release NULL: the bytes are copied. */
 struct qn_ipc_owner {
@@ -73,6 +82,11 @@ enum qn_status qn_ipc_decode_schema(struct qn_ipc_decoder *decoder, const void *
 enum qn_status qn_ipc_decode_batch(struct qn_ipc_decoder *decoder, const void *bytes, size_t size,
                                    struct qn_ipc_owner owner, struct ArrowArray *out,
                                    struct qn_error *err) QN_MUST_CHECK;
+
+/* Decode a message of kind QN_IPC_DICTIONARY: batches from now on have its values. Keeps nothing of the bytes. All
+ * dictionaries of a stream have 256 MiB at most. */
+enum qn_status qn_ipc_decode_dictionary(struct qn_ipc_decoder *decoder, const void *bytes, size_t size,
+                                        struct qn_error *err) QN_MUST_CHECK;
 
 /* The schema; borrowed; NULL while there is none. */
 const struct ArrowSchema *qn_ipc_decoder_schema(const struct qn_ipc_decoder *decoder);

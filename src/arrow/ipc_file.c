@@ -139,6 +139,7 @@ enum qn_status qn_ipc_decode_footer(struct qn_ipc_decoder *decoder, const void *
     }
     struct qn_ipc_footer footer = { 0 };
     struct ArrowSchema wire;
+    qn_auto_buffer encoded = QN_BUFFER_INIT;
     int64_t left = end - QN_IPC_FILE_HEAD;
     enum qn_status status =
         get_blocks(&flat, &root, FOOTER_DICTIONARIES, end, &left, &footer.dictionaries, &footer.n_dictionaries, err);
@@ -149,10 +150,10 @@ enum qn_status qn_ipc_decode_footer(struct qn_ipc_decoder *decoder, const void *
         status = malformed("it points outside of itself", err);
     }
     if (status == QN_OK) {
-        status = qn__ipc_get_schema(&flat, &schema, &wire, err);
+        status = qn__ipc_get_schema(&flat, &schema, &wire, &encoded, err);
     }
     if (status == QN_OK) {
-        status = qn__ipc_decoder_take(decoder, &wire, err);
+        status = qn__ipc_decoder_take(decoder, &wire, &encoded, err);
     }
     if (status != QN_OK) {
         qn_ipc_footer_dispose(&footer);

@@ -31,8 +31,10 @@ enum qn__ipc_batch_field {
     QN__BATCH_NODES,
     QN__BATCH_BUFFERS,
     QN__BATCH_COMPRESSION,
+    QN__BATCH_VARIADIC,
     QN__BATCH_FIELDS
 };
+enum qn__ipc_dictionary_field { QN__DICTIONARY_ID, QN__DICTIONARY_DATA, QN__DICTIONARY_IS_DELTA };
 #define QN__METADATA_V4 3
 #define QN__METADATA_V5 4
 
@@ -42,6 +44,16 @@ struct qn__ipc_field {
     const char *name; /* the schema's */
     bool required;    /* may not be null where its parents are not */
     int64_t n_children;
+    bool encoded; /* read only: the message has indices of a dictionary */
+    int64_t dictionary;
+    struct qn_type index_type;
+};
+
+/* What a schema message says of a field whose values are in a dictionary. */
+struct qn__ipc_encoded {
+    int64_t field; /* parents before children, from 0 */
+    int64_t dictionary;
+    struct qn_type index_type, value_type; /* the values' as they are written */
 };
 
 struct qn__ipc_fields {
@@ -75,13 +87,17 @@ void qn__ipc_message_end(const struct qn__ipc_message *message);
 
 /* The Schema table of a schema as it is written. */
 size_t qn__ipc_put_schema(const struct qn__flat_writer *to, const struct ArrowSchema *wire);
-/* A Schema table as a struct schema; QN_ERR_PROTOCOL, QN_ERR_UNSUPPORTED. */
+/* A Schema table as a struct schema; QN_ERR_PROTOCOL, QN_ERR_UNSUPPORTED. Fields with dictionaries have the type that their
+ * values are handed out as (views of texts), and stand in `encoded`, an array of struct qn__ipc_encoded. */
 enum qn_status qn__ipc_get_schema(struct qn__flat *flat, const struct qn__flat_table *table, struct ArrowSchema *out,
-                                  struct qn_error *err) QN_MUST_CHECK;
+                                  struct qn_buffer *encoded, struct qn_error *err) QN_MUST_CHECK;
+/* The type that values behind a dictionary are handed out as. */
+struct qn_type qn__ipc_gathered_type(const struct qn_type *values);
 
-/* Take a schema as it is written over into a decoder that has none; on failure it is released. */
+/* Take a schema as it is written over into a decoder that has none, and what it says of dictionaries (an array of struct
+ * qn__ipc_encoded); on failure it is released. */
 enum qn_status qn__ipc_decoder_take(struct qn_ipc_decoder *decoder, struct ArrowSchema *wire,
-                                    struct qn_error *err) QN_MUST_CHECK;
+                                    const struct qn_buffer *encoded, struct qn_error *err) QN_MUST_CHECK;
 
 /* ---- values, alike on both sides ---- */
 

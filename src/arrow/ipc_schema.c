@@ -32,7 +32,10 @@ enum flat_type {
     FLAT_DURATION,
     FLAT_LARGE_BINARY,
     FLAT_LARGE_UTF8,
-    FLAT_LARGE_LIST
+    FLAT_LARGE_LIST,
+    FLAT_RUN_END_ENCODED,
+    FLAT_BINARY_VIEW,
+    FLAT_UTF8_VIEW
 };
 enum schema_field { SCHEMA_ENDIANNESS, SCHEMA_FIELDS, SCHEMA_METADATA, SCHEMA_SLOTS };
 enum field_field {
@@ -45,6 +48,7 @@ enum field_field {
     FIELD_METADATA,
     FIELD_SLOTS
 };
+enum encoding_field { ENCODING_ID, ENCODING_INDEX_TYPE };
 
 int64_t qn__ipc_buffers(enum qn_type_id id)
 {
@@ -384,6 +388,8 @@ size_t qn__ipc_put_schema(const struct qn__flat_writer *to, const struct ArrowSc
 struct schema_reader {
     struct qn__flat *flat;
     int64_t fields_left, text_left;
+    int64_t n_fields; /* so far */
+    struct qn_buffer *encoded;
     struct qn_error *err;
 };
 
@@ -525,6 +531,8 @@ static bool get_plain_type(struct qn__flat *flat, const struct qn__flat_table *t
         [FLAT_LARGE_BINARY] = QN_TYPE_LARGE_BINARY,
         [FLAT_LARGE_UTF8] = QN_TYPE_LARGE_STRING,
         [FLAT_LARGE_LIST] = QN_TYPE_LARGE_LIST,
+        [FLAT_BINARY_VIEW] = QN_TYPE_BINARY_VIEW,
+        [FLAT_UTF8_VIEW] = QN_TYPE_STRING_VIEW,
     };
     int64_t number;
     switch (kind) {
@@ -558,12 +566,45 @@ static bool get_plain_type(struct qn__flat *flat, const struct qn__flat_table *t
     case FLAT_FIXED_LIST:
         return get_width(qn__flat_int(flat, table, 0, 4, 0), QN_TYPE_FIXED_LIST, type);
     default:
-        if (kind < FLAT_NULL || kind > FLAT_LARGE_LIST || (bare[kind] == QN_TYPE_NULL && kind != FLAT_NULL)) {
+        if (kind < FLAT_NULL || kind > FLAT_UTF8_VIEW || (bare[kind] == QN_TYPE_NULL && kind != FLAT_NULL)) {
             return false;
         }
         type->id = bare[kind];
         return true;
     }
+}
+
+struct qn_type qn__ipc_gathered_type(const struct qn_type *values)
+{
+    struct qn_type type = *values;
+    type.id = qn__type_is_text(type.id)                                      ? QN_TYPE_STRING_VIEW
+              : type.id == QN_TYPE_BINARY || type.id == QN_TYPE_LARGE_BINARY ? QN_TYPE_BINARY_VIEW
+                                                                             : type.id;
+    return type;
+}
+
+/* What the DictionaryEncoding of a field says; *type, that of the values, becomes what they are handed out as. */
+static enum qn_status get_encoding(struct schema_reader *reader, const struct qn__flat_table *table, const char *name,
+                                   struct qn_type *type)
+{
+    struct qn__flat *flat = reader->flat;
+    struct qn__flat_table encoding = qn__flat_child(flat, table, FIELD_DICTIONARY);
+    struct qn__flat_table index = qn__flat_child(flat, &encoding, ENCODING_INDEX_TYPE);
+    struct qn__ipc_encoded encoded = { .field = reader->n_fields - 1,
+                                       .dictionary = qn__flat_int(flat, &encoding, ENCODING_ID, 8, 0),
+                                       .index_type = { .id = QN_TYPE_INT32 },
+                                       .value_type = *type };
+    if (index.vtable_size != 0 &&
+        !get_int(qn__flat_int(flat, &index, 0, 4, 0), qn__flat_int(flat, &index, 1, 1, 0) != 0, &encoded.index_type)) {
+        return malformed(reader, "the indices of a dictionary are no integers");
+    }
+    if (is_list(type->id) || type->id == QN_TYPE_STRUCT) {
+        return qn_error_set(reader->err, QN_ERR_UNSUPPORTED,
+                            "Arrow IPC: column \"%s\": a dictionary of nested values is not read", name);
+    }
+    *type = qn__ipc_gathered_type(type);
+    qn_buffer_append(reader->encoded, &encoded, sizeof encoded);
+    return qn_buffer_check(reader->encoded, "dictionaries of a schema", reader->err);
 }
 
 static enum qn_status get_fields(struct schema_reader *reader, const struct qn__flat_table *table, int field,
@@ -574,6 +615,7 @@ static enum qn_status get_field(struct schema_reader *reader, const struct qn__f
 {
     struct qn__flat *flat = reader->flat;
     char *name qn_auto_free = NULL;
+    reader->n_fields++;
     QN_TRY(get_name(reader, table, FIELD_NAME, &name));
     int64_t kind = qn__flat_int(flat, table, FIELD_TYPE_KIND, 1, 0);
     struct qn__flat_table type_table = qn__flat_child(flat, table, FIELD_TYPE);
@@ -582,12 +624,15 @@ static enum qn_status get_field(struct schema_reader *reader, const struct qn__f
     if (flat->bad) {
         return malformed(reader, "a field lies outside of it");
     }
-    if (!good || qn__flat_has(flat, table, FIELD_DICTIONARY)) {
-        return qn_error_set(reader->err, QN_ERR_UNSUPPORTED, "Arrow IPC: column \"%s\": %s", name,
-                            good ? "dictionaries are not read" : "its type is not one that is read");
+    if (!good) {
+        return qn_error_set(reader->err, QN_ERR_UNSUPPORTED,
+                            "Arrow IPC: column \"%s\": its type is not one that is read", name);
     }
     if (type.id == QN_TYPE_TIMESTAMP) {
         QN_TRY(get_timezone(reader, &type_table, &type));
+    }
+    if (qn__flat_has(flat, table, FIELD_DICTIONARY)) {
+        QN_TRY(get_encoding(reader, table, name, &type));
     }
     QN_TRY(qn_schema_set(parent, i, name, &type, reader->err));
     struct ArrowSchema *made = parent->children[i];
@@ -622,9 +667,11 @@ static enum qn_status get_fields(struct schema_reader *reader, const struct qn__
 }
 
 enum qn_status qn__ipc_get_schema(struct qn__flat *flat, const struct qn__flat_table *table, struct ArrowSchema *out,
-                                  struct qn_error *err)
+                                  struct qn_buffer *encoded, struct qn_error *err)
 {
-    struct schema_reader reader = { flat, QN__IPC_MAX_FIELDS, QN__IPC_MAX_TEXT, err };
+    struct schema_reader reader = {
+        .flat = flat, .fields_left = QN__IPC_MAX_FIELDS, .text_left = QN__IPC_MAX_TEXT, .encoded = encoded, .err = err
+    };
     if (qn__flat_int(flat, table, SCHEMA_ENDIANNESS, 2, 0) != 0) {
         return qn_error_set(err, QN_ERR_UNSUPPORTED, "Arrow IPC: only little-endian data is read");
     }

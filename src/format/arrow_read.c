@@ -10,6 +10,7 @@
 
 #include "arrow/ipc.h"
 #include "arrow/stream.h"
+#include "base/block_pool.h"
 #include "base/buffer.h"
 #include "base/fault.h"
 #include "base/memory.h"
@@ -29,9 +30,9 @@ struct arrow_file {
     int64_t at, end; /* of the messages, in the file */
     bool is_file;    /* of the file format: `footer` tells where the messages are */
     struct qn_ipc_footer footer;
-    size_t next; /* of the footer's batches */
-    bool ended;
+    size_t next; /* of the footer's blocks: its dictionaries, then its batches */
     struct qn_ipc_decoder *decoder;
+    struct qn_block_pool *pool;
     struct qn_buffer look; /* the beginning of a message */
 };
 
@@ -43,6 +44,7 @@ static void file_free(void *self)
     }
     qn_ipc_footer_dispose(&file->footer);
     qn_ipc_decoder_free(file->decoder);
+    qn_block_pool_free(file->pool);
     qn_buffer_dispose(&file->look);
     qn_free(file->name);
     qn_free(file);
@@ -119,20 +121,33 @@ static enum qn_status look(struct arrow_file *file, struct qn_ipc_head *out, str
     }
 }
 
-/* All of a message whose beginning was looked at, in memory that is the caller's. */
-static enum qn_status take_message(struct arrow_file *file, const struct qn_ipc_head *head, char **out,
+/* A message in a block of the pool: behind what makes its body lie at a multiple of 64. */
+struct taken {
+    char *block;
+    char *message;
+    size_t size;
+};
+
+/* All of a message whose beginning was looked at. The block is the caller's. */
+static enum qn_status take_message(struct arrow_file *file, const struct qn_ipc_head *head, struct taken *out,
                                    struct qn_error *err)
 {
-    size_t size = (size_t)head->size;
-    size_t have = file->look.size < size ? file->look.size : size;
-    char *message qn_auto_free = qn_malloc(size);
-    if (message == NULL) {
+    struct taken taken = { .size = (size_t)head->size };
+    size_t have = file->look.size < taken.size ? file->look.size : taken.size;
+    size_t ahead = (QN_BLOCK_ALIGN - (size_t)head->metadata % QN_BLOCK_ALIGN) % QN_BLOCK_ALIGN, capacity;
+    taken.block = qn_block_pool_take(file->pool, taken.size + ahead, &capacity);
+    if (taken.block == NULL) {
         return qn__no_memory(err);
     }
-    memcpy(message, file->look.data, have);
-    QN_TRY(read_at(file, file->at + (int64_t)have, message + have, size - have, err));
-    file->at += (int64_t)size;
-    *out = qn_steal(&message);
+    taken.message = taken.block + ahead;
+    memcpy(taken.message, file->look.data, have);
+    enum qn_status status = read_at(file, file->at + (int64_t)have, taken.message + have, taken.size - have, err);
+    if (status != QN_OK) {
+        qn_block_pool_give(taken.block);
+        return status;
+    }
+    file->at += (int64_t)taken.size;
+    *out = taken;
     return QN_OK;
 }
 
@@ -151,29 +166,42 @@ static enum qn_status next_head(struct arrow_file *file, struct qn_ipc_head *out
                    ? QN_OK
                    : qn_error_set(err, QN_ERR_DATA, "bytes follow the end of the Arrow stream");
     }
-    if (file->next == file->footer.n_batches) {
+    bool dictionary = file->next < file->footer.n_dictionaries;
+    size_t batch = file->next - file->footer.n_dictionaries;
+    if (!dictionary && batch == file->footer.n_batches) {
         return QN_OK;
     }
-    const struct qn_ipc_block *block = &file->footer.batches[file->next++];
+    const struct qn_ipc_block *block =
+        dictionary ? &file->footer.dictionaries[file->next] : &file->footer.batches[batch];
+    file->next++;
     file->at = block->offset;
     file->end = block->offset + block->metadata + block->body;
     QN_TRY(look(file, out, err));
-    return out->kind == QN_IPC_BATCH && out->size == (uint64_t)(block->metadata + block->body)
+    return out->kind == (dictionary ? QN_IPC_DICTIONARY : QN_IPC_BATCH) &&
+                   out->size == (uint64_t)(block->metadata + block->body)
                ? QN_OK
-               : qn_error_set(err, QN_ERR_DATA, "the footer points at something that is no batch");
+               : qn_error_set(err, QN_ERR_DATA, "the footer points at something that is no %s",
+                              dictionary ? "dictionary" : "batch");
 }
 
 static enum qn_status read_batch(struct arrow_file *file, struct ArrowArray *out, struct qn_error *err)
 {
-    struct qn_ipc_head head;
-    char *message;
-    QN_TRY(next_head(file, &head, err));
-    if (head.kind == QN_IPC_END) {
-        return QN_OK;
+    for (;;) {
+        struct qn_ipc_head head;
+        struct taken taken;
+        QN_TRY(next_head(file, &head, err));
+        if (head.kind == QN_IPC_END) {
+            return QN_OK;
+        }
+        QN_TRY(take_message(file, &head, &taken, err));
+        if (head.kind != QN_IPC_DICTIONARY) {
+            const struct qn_ipc_owner owner = { .release = qn_block_pool_give, .context = taken.block };
+            return qn_ipc_decode_batch(file->decoder, taken.message, taken.size, owner, out, err);
+        }
+        enum qn_status status = qn_ipc_decode_dictionary(file->decoder, taken.message, taken.size, err);
+        qn_block_pool_give(taken.block);
+        QN_TRY(status);
     }
-    QN_TRY(take_message(file, &head, &message, err));
-    const struct qn_ipc_owner owner = { .release = qn_free, .context = message };
-    return qn_ipc_decode_batch(file->decoder, message, (size_t)head.size, owner, out, err);
 }
 
 /* ---- beginning ---- */
@@ -201,13 +229,15 @@ static enum qn_status read_footer(struct arrow_file *file, struct qn_error *err)
 static enum qn_status read_schema(struct arrow_file *file, struct qn_error *err)
 {
     struct qn_ipc_head head;
-    char *message qn_auto_free = NULL;
+    struct taken taken;
     QN_TRY(next_head(file, &head, err));
     if (head.kind != QN_IPC_SCHEMA) {
         return qn_error_set(err, QN_ERR_DATA, "the Arrow stream does not begin with a schema");
     }
-    QN_TRY(take_message(file, &head, &message, err));
-    return qn_ipc_decode_schema(file->decoder, message, (size_t)head.size, err);
+    QN_TRY(take_message(file, &head, &taken, err));
+    enum qn_status status = qn_ipc_decode_schema(file->decoder, taken.message, taken.size, err);
+    qn_block_pool_give(taken.block);
+    return status;
 }
 
 static enum qn_status begin(struct arrow_file *file, struct qn_error *err)
@@ -248,8 +278,11 @@ static enum qn_status open_file(const struct qn_format_input *input, struct arro
     }
     file->fd = -1;
     file->name = qn_strdup(input->name != NULL ? input->name : "");
-    enum qn_status status = file->name != NULL ? qn_ipc_decoder_new(0, &file->decoder, err) : qn__no_memory(err);
+    file->pool = qn_block_pool_new();
+    enum qn_status status =
+        file->name != NULL && file->pool != NULL ? qn_ipc_decoder_new(0, &file->decoder, err) : qn__no_memory(err);
     if (status == QN_OK) {
+        qn_ipc_decoder_expand(file->decoder, qn__format_decompress);
         file->fd = fcntl(input->fd, F_DUPFD_CLOEXEC, 0);
         if (file->fd < 0 || fstat(file->fd, &facts) != 0) {
             status = qn_error_set(err, QN_ERR_IO, "opening: %m");

@@ -7,10 +7,8 @@
  */
 #include "wire/ipc_stream.h"
 
-#include "base/memory.h"
-
 #include <assert.h>
-#include <endian.h>
+#include <string.h>
 
 #define PREFIX      8
 #define FIRST_PIECE ((size_t)64 << 10)
@@ -19,16 +17,45 @@ enum qn_status qn_ipc_stream_init(struct qn_ipc_stream *stream, qn_wire_read rea
                                   uint64_t limit, struct qn_error *err)
 {
     struct qn_ipc_decoder *decoder;
-    QN_TRY(qn_ipc_decoder_new(limit, &decoder, err));
-    *stream = (struct qn_ipc_stream){ .read = read, .finish = finish, .context = context, .decoder = decoder };
+    struct qn_block_pool *pool = qn_block_pool_new();
+    if (pool == NULL) {
+        return qn__no_memory(err);
+    }
+    enum qn_status status = qn_ipc_decoder_new(limit, &decoder, err);
+    if (status != QN_OK) {
+        qn_block_pool_free(pool);
+        return status;
+    }
+    *stream =
+        (struct qn_ipc_stream){ .read = read, .finish = finish, .context = context, .decoder = decoder, .pool = pool };
     return QN_OK;
 }
 
 void qn_ipc_stream_dispose(struct qn_ipc_stream *stream)
 {
     qn_ipc_decoder_free(stream->decoder);
-    qn_free(stream->message);
+    qn_block_pool_give(stream->message);
+    qn_block_pool_free(stream->pool);
     *stream = (struct qn_ipc_stream){ 0 };
+}
+
+/* Room for more of a message of `size` bytes: all of it where that costs no memory, else as it comes. */
+static enum qn_status make_room(struct qn_ipc_stream *stream, size_t size, struct qn_error *err)
+{
+    size_t wanted = stream->have < FIRST_PIECE / 2 ? FIRST_PIECE : 2 * stream->have;
+    wanted = size > wanted && qn_block_pool_has(stream->pool, size) ? size : wanted;
+    size_t capacity;
+    char *message = qn_block_pool_take(stream->pool, wanted, &capacity);
+    if (message == NULL) {
+        return qn__no_memory(err);
+    }
+    if (stream->have > 0) {
+        memcpy(message, stream->message, stream->have);
+    }
+    qn_block_pool_give(stream->message);
+    stream->message = message;
+    stream->capacity = capacity;
+    return QN_OK;
 }
 
 /* Read until the message has `size` bytes, or the source ends. */
@@ -36,14 +63,7 @@ static enum qn_status gather(struct qn_ipc_stream *stream, size_t size, struct q
 {
     while (stream->have < size) {
         if (stream->have == stream->capacity) {
-            size_t capacity = stream->capacity < FIRST_PIECE / 2 ? FIRST_PIECE : 2 * stream->capacity;
-            capacity = capacity < size ? capacity : size;
-            char *message = qn_realloc(stream->message, capacity);
-            if (message == NULL) {
-                return qn__no_memory(err);
-            }
-            stream->message = message;
-            stream->capacity = capacity;
+            QN_TRY(make_room(stream, size, err));
         }
         size_t most = (stream->capacity < size ? stream->capacity : size) - stream->have;
         size_t got = 0;
@@ -73,8 +93,9 @@ static enum qn_status end_stream(struct qn_ipc_stream *stream, struct qn_error *
 }
 
 /* One whole message is in `message`, of `have` bytes; or the stream has ended. */
-static enum qn_status next_message(struct qn_ipc_stream *stream, struct qn_error *err)
+static enum qn_status next_message(struct qn_ipc_stream *stream, enum qn_ipc_kind *kind_out, struct qn_error *err)
 {
+    struct qn_ipc_head head = { .needed = PREFIX };
     uint64_t size = PREFIX;
     for (;;) {
         QN_TRY(gather(stream, (size_t)size, err));
@@ -84,18 +105,16 @@ static enum qn_status next_message(struct qn_ipc_stream *stream, struct qn_error
         if (stream->have < size) {
             return qn_error_set(err, QN_ERR_CONNECTION, "the data ended in the middle of a message");
         }
-        bool end;
-        uint64_t whole;
-        QN_TRY(qn_ipc_message_size(stream->decoder, stream->message, stream->have, &whole, &end, err));
-        if (end) {
+        QN_TRY(qn_ipc_peek(stream->decoder, stream->message, stream->have, &head, err));
+        bool told = head.needed <= stream->have;
+        if (told && head.kind == QN_IPC_END) {
             return end_stream(stream, err);
         }
-        if (whole == stream->have) {
+        if (told && head.size == stream->have) {
+            *kind_out = head.kind;
             return QN_OK;
         }
-        uint32_t metadata; /* has to be there to tell the size of the whole */
-        memcpy(&metadata, stream->message + 4, sizeof metadata);
-        size = whole != 0 ? whole : PREFIX + (uint64_t)le32toh(metadata);
+        size = told ? head.size : head.needed;
         assert(size > stream->have);
     }
 }
@@ -103,7 +122,8 @@ static enum qn_status next_message(struct qn_ipc_stream *stream, struct qn_error
 enum qn_status qn_ipc_stream_schema(struct qn_ipc_stream *stream, const struct ArrowSchema **out, struct qn_error *err)
 {
     if (qn_ipc_decoder_schema(stream->decoder) == NULL && !stream->ended) {
-        QN_TRY(next_message(stream, err));
+        enum qn_ipc_kind kind;
+        QN_TRY(next_message(stream, &kind, err));
         if (!stream->ended) {
             QN_TRY(qn_ipc_decode_schema(stream->decoder, stream->message, stream->have, err));
             stream->have = 0;
@@ -113,23 +133,37 @@ enum qn_status qn_ipc_stream_schema(struct qn_ipc_stream *stream, const struct A
     return QN_OK;
 }
 
+/* The message that has come, as a batch, which takes its memory with it. */
+static enum qn_status take_batch(struct qn_ipc_stream *stream, struct ArrowArray *out, struct qn_error *err)
+{
+    char *message = stream->message;
+    size_t size = stream->have;
+    stream->message = NULL;
+    stream->have = stream->capacity = 0;
+    const struct qn_ipc_owner owner = { .release = qn_block_pool_give, .context = message };
+    QN_TRY(qn_ipc_decode_batch(stream->decoder, message, size, owner, out, err));
+    stream->batches++;
+    stream->rows += out->length;
+    return QN_OK;
+}
+
 enum qn_status qn_ipc_stream_next(struct qn_ipc_stream *stream, struct ArrowArray *out, struct qn_error *err)
 {
     const struct ArrowSchema *schema;
     struct ArrowArray batch = { 0 };
     QN_TRY(qn_ipc_stream_schema(stream, &schema, err));
-    if (!stream->ended) {
-        QN_TRY(next_message(stream, err));
-    }
-    if (!stream->ended) {
-        char *message = stream->message;
-        size_t size = stream->have;
-        stream->message = NULL;
-        stream->have = stream->capacity = 0;
-        const struct qn_ipc_owner owner = { .release = qn_free, .context = message };
-        QN_TRY(qn_ipc_decode_batch(stream->decoder, message, size, owner, &batch, err));
-        stream->batches++;
-        stream->rows += batch.length;
+    while (!stream->ended && batch.release == NULL) {
+        enum qn_ipc_kind kind;
+        QN_TRY(next_message(stream, &kind, err));
+        if (stream->ended) {
+            break;
+        }
+        if (kind == QN_IPC_DICTIONARY) {
+            QN_TRY(qn_ipc_decode_dictionary(stream->decoder, stream->message, stream->have, err));
+            stream->have = 0;
+        } else {
+            QN_TRY(take_batch(stream, &batch, err));
+        }
     }
     *out = batch;
     return QN_OK;

@@ -2,12 +2,15 @@
  * ipc_stream.h: an Arrow IPC stream out of bytes that are still arriving.
  *
  * One message is held at a time, and its memory grows with the bytes that have come, not with those that are announced;
- * a batch takes its message's memory with it. arrow/ipc.h judges what the messages hold. Threads: one at a time.
+ * a batch takes its message's memory with it, which comes back for another message when the batch is released.
+ * Dictionaries are taken in on the way: batches have values. arrow/ipc.h judges what the messages hold. Threads: one at a
+ * time.
  */
 #ifndef QN_WIRE_IPC_STREAM_H
 #define QN_WIRE_IPC_STREAM_H
 
 #include "arrow/ipc.h"
+#include "base/block_pool.h"
 #include "wire/input.h"
 
 /* What the source says of the whole, once it has been read. */
@@ -18,6 +21,8 @@ struct qn_ipc_stream {
     qn_ipc_finish finish;
     void *context;
     struct qn_ipc_decoder *decoder;
+    struct qn_block_pool
+        *pool;     /* where the memory of messages comes from, and goes to when their batches are released */
     char *message; /* the one that is arriving */
     size_t have, capacity;
     bool ended;
