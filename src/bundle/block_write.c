@@ -88,6 +88,24 @@ static enum qn_status copy_batches(const struct qn__block_writing *writing, cons
     }
 }
 
+/* The schema as whoever reads the block gets it: only Arrow gives back every type as it was written. */
+static enum qn_status schema_as_read(const struct qn__block_writing *writing, const struct ArrowSchema *schema,
+                                     struct qn__block *block, struct qn_error *err)
+{
+    if (writing->digest_only) {
+        return QN_OK;
+    }
+    if (qn_text_equal(block->format, "arrow")) {
+        return qn__schema_to_text(schema, &block->schema, err);
+    }
+    const struct qn__block_place place = { .bundle_fd = writing->bundle_fd };
+    const struct qn_state_entry entry = { .change = {
+                                              .location = "", .format = block->format, .sha256 = block->sha256 } };
+    qn_auto_schema made = { 0 };
+    QN_TRY(qn__block_schema(&place, &entry, &made, err));
+    return qn__schema_to_text(&made, &block->schema, err);
+}
+
 static enum qn_status write_block(const struct qn__block_writing *writing, const struct ArrowSchema *schema,
                                   struct ArrowArrayStream *stream, struct block_sink *sink, struct qn__block *out,
                                   struct qn_error *err)
@@ -120,7 +138,7 @@ enum qn_status qn__block_write(const struct qn__block_writing *writing, struct A
     (void)snprintf(block.format, sizeof block.format, "%s", schema.n_children > 0 ? writing->format : "arrow");
     enum qn_status status = write_block(writing, &schema, stream, &sink, &block, err);
     if (status == QN_OK) {
-        status = qn__schema_to_text(&schema, &block.schema, err);
+        status = schema_as_read(writing, &schema, &block, err);
     }
     qn_blob_writer_free(sink.blob);
     qn_digest_free(sink.digest);
