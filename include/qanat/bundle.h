@@ -165,7 +165,7 @@ QN_API enum qn_status qn_bundle_status(struct qn_bundle *bundle, char **out, str
 /* {"packs": [{"name","blocks","rows","bytes"}], "connectors", "sources", "config", "checkpoints", "failures": [...]}. */
 QN_API enum qn_status qn_bundle_describe(struct qn_bundle *bundle, char **out, struct qn_error *err) QN_MUST_CHECK;
 /* Blocks of a pack, in the order of reading: [{"location","version","source","format","path" or "url","sha256","rows","bytes",
- * "commit"}]; paths are absolute. */
+ * "commit"}]; paths are absolute; of a copy whose connector gave a stable URL also "origin". */
 QN_API enum qn_status qn_bundle_files(struct qn_bundle *bundle, const char *pack, char **out,
                                       struct qn_error *err) QN_MUST_CHECK;
 

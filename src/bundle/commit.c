@@ -118,6 +118,10 @@ static enum qn_status check_block(const struct qn_change *change, struct qn_erro
     if (change->url != NULL && (change->url[0] == '\0' || !text_is_valid(change->url, QN_COMMIT_MAX_TEXT))) {
         return refuse(err, "the URL is empty, too long or not UTF-8");
     }
+    if (change->origin != NULL &&
+        (change->url != NULL || change->origin[0] == '\0' || !text_is_valid(change->origin, QN_COMMIT_MAX_TEXT))) {
+        return refuse(err, "the origin is empty, too long, not UTF-8, or beside a URL");
+    }
     bool unknown_hash = change->url != NULL && change->sha256[0] == '\0';
     if (!unknown_hash && !qn_sha256_parse(change->sha256, NULL)) {
         return refuse(err, "the SHA-256 is not 64 lower-case hexadecimal digits");
@@ -230,6 +234,9 @@ static void put_block(struct qn_buffer *out, const struct qn_change *change)
     put_key_text(out, ",\"format\":", change->format);
     put_key_text(out, ",\"location\":", change->location);
     put_key_text(out, ",\"op\":", op_names[change->kind]);
+    if (change->origin != NULL) {
+        put_key_text(out, ",\"origin\":", change->origin);
+    }
     put_key_text(out, ",\"pack\":", change->pack);
     qn_buffer_printf(out, ",\"rows\":%lld,\"schema\":%lld", (long long)change->rows, (long long)change->schema);
     put_key_text(out, ",\"sha256\":", change->sha256);
@@ -422,6 +429,9 @@ static enum qn_status read_change(const json_t *json, struct qn_change *change, 
     }
     if (json_object_get(json, "url") != NULL && !get_text(json, "url", &change->url)) {
         return malformed(err, "a URL that is not a text");
+    }
+    if (json_object_get(json, "origin") != NULL && !get_text(json, "origin", &change->origin)) {
+        return malformed(err, "an origin that is not a text");
     }
     if (!get_text(json, "version", &change->version) || !get_text(json, "source", &change->source) ||
         !get_text(json, "format", &change->format) || !get_text(json, "sha256", &change->sha256) ||

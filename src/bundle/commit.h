@@ -50,9 +50,11 @@ struct qn_change {
     const char *format;  /* "parquet", "arrow": also the suffix of the file */
     const char *sha256;  /* of the block's bytes; "" where url is set and nobody knows */
     const char *url;     /* NULL: the bundle keeps the bytes; else where they are */
-    int64_t rows;        /* -1: unknown */
-    int64_t bytes;       /* -1: unknown */
-    int64_t schema;      /* index into the commit's schemas; -1: unknown */
+    const char
+        *origin;    /* of bytes that the bundle keeps: the stable URL that the connector gave; NULL: none. Never read */
+    int64_t rows;   /* -1: unknown */
+    int64_t bytes;  /* -1: unknown */
+    int64_t schema; /* index into the commit's schemas; -1: unknown */
     /* SET, UNSET */
     enum qn_object_kind object;
     const char *name;

@@ -58,6 +58,9 @@ static void put_change(struct qn_buffer *out, const struct qn_change *change)
         if (change->url != NULL) {
             put_member(out, ",\"url\":", change->url);
         }
+        if (change->origin != NULL) {
+            put_member(out, ",\"origin\":", change->origin);
+        }
         put_number(out, ",\"rows\":", change->rows);
         put_number(out, ",\"bytes\":", change->bytes);
     }

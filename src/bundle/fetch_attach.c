@@ -132,6 +132,7 @@ static enum qn_status attach_block(struct qn__fetch_source *run, const struct qn
                                       .format = job->block.format,
                                       .sha256 = job->block.sha256,
                                       .url = job->url,
+                                      .origin = job->origin,
                                       .rows = job->block.rows,
                                       .bytes = job->block.bytes };
     QN_TRY(qn__bundle_add(run->fetch->bundle, &change, job->block.schema, err));

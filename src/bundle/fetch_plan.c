@@ -34,6 +34,7 @@ void qn__fetch_jobs_dispose(struct qn__fetch_source *run)
             qn_free(job->error);
         }
         qn_free(job->url);
+        qn_text_free(job->origin);
         qn_free(job->texts);
     }
     for (size_t i = 0; i < run->n_removed; i++) {

@@ -38,6 +38,7 @@ struct qn__job {
     const struct qn_state_entry *known; /* what the pack has of it; NULL: nothing. Borrowed of the state */
     struct qn__block block;             /* of DONE */
     char *url;                          /* of DONE: a reference's; else NULL */
+    char *origin;                       /* of DONE: a copy's stable URL; else NULL; of qn_text_free */
     struct qn_error *error;             /* of FAILED */
 };
 

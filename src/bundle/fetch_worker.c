@@ -76,7 +76,8 @@ static enum qn_status copy_location(struct pool *pool, struct qn__job *job, bool
                                                .digest_only = run->fetch->options.dry_run,
                                                .watch = watch_batch,
                                                .context = pool };
-    return qn__block_write(&writing, &stream, &job->block, bundle_failed, err);
+    QN_TRY(qn__block_write(&writing, &stream, &job->block, bundle_failed, err));
+    return writing.digest_only ? QN_OK : qn_connector_stable_url(run->connector, &job->location, &job->origin, err);
 }
 
 /* A path that is not absolute is one of the current folder, if it is there; else it is the bundle's. */

@@ -281,7 +281,7 @@ static enum qn_status note_change(struct qn_bundle_state *touched, const struct 
     } else {
         note.kind = known != NULL ? QN_CHANGE_REPLACE : QN_CHANGE_ADD;
     }
-    note.version = note.source = note.format = note.sha256 = note.url = note.value = NULL;
+    note.version = note.source = note.format = note.sha256 = note.url = note.origin = note.value = NULL;
     note.rows = known != NULL ? known->change.rows : pending->was_there;
     note.bytes = (int64_t)index;
     return qn_bundle_state_change(touched, &note, NULL, QN_VERSION_PENDING, err);

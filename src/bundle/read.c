@@ -365,6 +365,10 @@ static void put_file(const struct qn_bundle *bundle, const struct qn_state_entry
         out->failure = path.failure != QN_BUFFER_FINE ? path.failure : out->failure;
         put_text(out, "path", qn_buffer_text(&path));
     }
+    if (block->origin != NULL) {
+        qn_buffer_append_byte(out, ',');
+        put_text(out, "origin", block->origin);
+    }
     qn_buffer_append_byte(out, ',');
     put_text(out, "sha256", block->sha256);
     put_number(out, "rows", block->rows);

@@ -222,6 +222,7 @@ static void keep_texts(struct qn_state_entry *to, const struct qn_state_entry *f
     to->change.format = keep_text(&room, size, change->format);
     to->change.sha256 = keep_text(&room, size, change->sha256);
     to->change.url = keep_text(&room, size, change->url);
+    to->change.origin = keep_text(&room, size, change->origin);
     to->change.name = keep_text(&room, size, change->name);
     to->change.value = keep_text(&room, size, change->value);
     to->schema = keep_text(&room, size, from->schema);

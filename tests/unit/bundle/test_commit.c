@@ -104,6 +104,7 @@ static void commit__is_read_back(void **state)
         block(),
         { .kind = QN_CHANGE_SET, .object = QN_OBJECT_CONNECTOR, .name = "acme.weather", .value = "\"x\"" },
     };
+    changes[0].origin = "https://example.com/exports/one-v2";
     changes[1].kind = QN_CHANGE_REPLACE;
     changes[1].url = "https://example.com/x";
     changes[1].sha256 = "";
@@ -127,6 +128,8 @@ static void commit__is_read_back(void **state)
     assert_string_equal(back.changes[0].location, changes[0].location);
     assert_string_equal(back.changes[0].sha256, HASH);
     assert_null(back.changes[0].url);
+    assert_string_equal(back.changes[0].origin, changes[0].origin);
+    assert_null(back.changes[1].origin);
     assert_int_equal(back.changes[0].rows, 10);
     assert_int_equal(back.changes[1].kind, QN_CHANGE_REPLACE);
     assert_string_equal(back.changes[1].url, changes[1].url);
