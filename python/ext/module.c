@@ -138,6 +138,7 @@ static int execute(PyObject *module)
         add_type(module, &native_stream_spec, &state->stream_type) < 0 ||
         add_type(module, &native_batch_spec, &state->batch_type) < 0 ||
         add_type(module, &native_schema_spec, &state->schema_type) < 0 ||
+        add_type(module, &native_bundle_spec, &state->bundle_type) < 0 ||
         add_type(module, &native_task_spec, &state->task_type) < 0 ||
         add_type(module, &native_processor_spec, &state->processor_type) < 0 ||
         add_type(module, &native_execution_spec, &state->execution_type) < 0 ||
@@ -155,6 +156,7 @@ static int traverse(PyObject *module, visitproc visit, void *arg)
     Py_VISIT(state->connection_type);
     Py_VISIT(state->stream_type);
     Py_VISIT(state->batch_type);
+    Py_VISIT(state->bundle_type);
     Py_VISIT(state->schema_type);
     Py_VISIT(state->task_type);
     Py_VISIT(state->processor_type);
@@ -181,6 +183,7 @@ static int clear(PyObject *module)
     Py_CLEAR(state->connection_type);
     Py_CLEAR(state->stream_type);
     Py_CLEAR(state->batch_type);
+    Py_CLEAR(state->bundle_type);
     Py_CLEAR(state->schema_type);
     Py_CLEAR(state->task_type);
     Py_CLEAR(state->processor_type);

@@ -23,6 +23,7 @@ struct native_state {
     PyTypeObject *connection_type;
     PyTypeObject *stream_type;
     PyTypeObject *batch_type;
+    PyTypeObject *bundle_type;
     PyTypeObject *schema_type;
     PyTypeObject *task_type;
     PyTypeObject *processor_type;
@@ -212,6 +213,10 @@ void native_options_dispose(struct native_options *options);
 /* ---- task.c ----------------------------------------------------------------------------------------------------- */
 
 extern PyType_Spec native_task_spec;
+
+/* ---- bundle.c --------------------------------------------------------------------------------------------------- */
+
+extern PyType_Spec native_bundle_spec;
 
 /* ---- processor.c and execution.c --------------------------------------------------------------------------------- */
 

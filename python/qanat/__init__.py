@@ -41,13 +41,18 @@ from qanat.errors import (
 )
 
 if TYPE_CHECKING:
+    from qanat import aio as aio
     from qanat._connector import ConnectorHandle, Location, open_connector
+    from qanat.bundle import Bundle as Bundle
+    from qanat.bundle import create as create
+    from qanat.bundle import open as open  # noqa: A004  (its documented name)
     from qanat.processor import Processor
     from qanat.task import Progress, Task, TaskResult
 
 __all__ = [
     "ArgumentError",
     "Batch",
+    "Bundle",
     "ConfigurationError",
     "ConflictError",
     "Connection",
@@ -76,7 +81,9 @@ __all__ = [
     "Task",
     "TaskResult",
     "__version__",
+    "aio",
     "connect",
+    "create",
     "get_include",
     "get_library",
     "load_config",
@@ -87,7 +94,7 @@ __version__ = _native.version()
 
 
 def __getattr__(name: str) -> object:
-    """Tasks and processors read TOML and JSON: that is only imported where it is used."""
+    """Tasks, processors and bundles read TOML and JSON: that is only imported where it is used."""
     if name in ("Progress", "Task", "TaskResult"):
         from qanat import task
 
@@ -100,6 +107,14 @@ def __getattr__(name: str) -> object:
         from qanat import _connector
 
         return getattr(_connector, name)
+    if name in ("Bundle", "create", "open"):
+        from qanat import bundle
+
+        return getattr(bundle, name)
+    if name == "aio":
+        import importlib
+
+        return importlib.import_module("qanat.aio")
     raise AttributeError(f"module 'qanat' has no attribute {name!r}")
 
 

@@ -207,7 +207,7 @@ def default_interpreter() -> str:
     """What runs a bare script of ipc::, this Python; with the names of the systems before this one where this process
     has asked for them (qanat.compat)."""
     compat = sys.modules.get("qanat.compat")
-    asked = compat is not None and "bundlebase_sdk" in compat.installed()
+    asked = compat is not None and not {"bundlebase", "bundlebase_sdk"}.isdisjoint(compat.installed())
     return shlex.join([sys.executable, "-m", "qanat.compat"]) if asked else shlex.join([sys.executable])
 
 

@@ -132,6 +132,11 @@ class Writer:
             self._flush()
         self._writer.close()
 
+    def __del__(self) -> None:
+        """A file that is given up is not ended: pyarrow's writer would write to it as it goes."""
+        if hasattr(self, "_writer"):
+            self._writer.is_open = False
+
 
 def _check_schema(schema: Any) -> None:
     """Say what Parquet does not hold, before anything is written."""

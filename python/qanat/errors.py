@@ -26,7 +26,10 @@ which may quote a value of the row, such as the key that is there already.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from qanat.bundle import FetchResults
 
 __all__ = [
     "ArgumentError",
@@ -153,6 +156,9 @@ class ConnectorError(QanatError):
 
     The message names connector and location; `detail` has the last lines of its standard error.
     """
+
+    results: FetchResults | None = None
+    """Of a fetch of a bundle: what it did, with the locations that failed."""
 
 
 class ConflictError(QanatError):

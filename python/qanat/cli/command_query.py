@@ -17,6 +17,7 @@ from qanat.cli.outcome import EXIT_INTERRUPTED, counted, fail, reported, say
 
 if TYPE_CHECKING:
     from qanat import Connection, DatabaseConfig, Stream
+    from qanat.cli.save import Rows
 
 FORMATS = ("parquet", "csv", "json", "jsonl", "arrow")
 SUFFIXES = {".parquet": "parquet", ".csv": "csv", ".json": "json", ".jsonl": "jsonl", ".ndjson": "jsonl"}
@@ -55,7 +56,7 @@ def parse_params(sql: str, given: tuple[str, ...]) -> list[Any] | dict[str, Any]
     return [parse_value(text) for text in given] or None
 
 
-def _format_of(output: str, given: str | None) -> str:
+def format_of(output: str, given: str | None) -> str:
     if given is not None:
         return given
     found = SUFFIXES.get(Path(output).suffix.lower())
@@ -70,7 +71,7 @@ def _show(stream: Stream, limit: int) -> None:
     show_stream(stream, limit)
 
 
-def _save(stream: Stream, output: str, form: str, as_json: bool) -> int:
+def save(stream: Rows, output: str, form: str, as_json: bool) -> int:
     """Write all rows; a file is replaced only when all of them are there."""
     from qanat.cli.save import save_stream
 
@@ -117,7 +118,7 @@ def _run(
                 pass
             _tell_affected(connection.rowcount, as_json)
         elif output is not None and form is not None:
-            rows = _save(stream, output, form, as_json)
+            rows = save(stream, output, form, as_json)
             if output != "-":
                 click.echo(f"{counted(rows, 'row')} in {output}", err=True)
         else:
@@ -150,7 +151,7 @@ def command(
     if as_json and output is None:
         output, form = "-", "json"
     if output is not None:
-        form = _format_of(output, form)
+        form = format_of(output, form)
     params = parse_params(sql, given)
     try:
         with reported("the URI", as_json, planning=True):

@@ -14,6 +14,7 @@ COMMANDS = {
     "run": "Run a task file once: move what is new.",
     "query": "Run a statement and show or save its rows.",
     "copy": "Copy a table from one database into another.",
+    "bundle": "Keep what connectors deliver as tables with a history.",
     "process": "Run a Python statement on a sample and see everything.",
     "connector": "Begin a connector; test one.",
     "runtime": "Make, show, check and remove the environments of statements.",

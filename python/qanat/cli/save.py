@@ -10,14 +10,21 @@ import math
 import os
 import re
 from collections.abc import Callable, Iterator
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from qanat.errors import QanatError
 
 if TYPE_CHECKING:
     import polars as pl
 
-    from qanat import Stream
+
+class Rows(Protocol):
+    """What can be shown and saved: a Stream, or frames of one schema."""
+
+    @property
+    def schema(self) -> Any: ...
+
+    def __iter__(self) -> Any: ...
 
 
 def json_value(value: Any) -> Any:
@@ -39,7 +46,7 @@ def json_value(value: Any) -> Any:
     return value
 
 
-def _frames(stream: Stream) -> Iterator[pl.DataFrame]:
+def _frames(stream: Rows) -> Iterator[pl.DataFrame]:
     """The batches, after an empty frame that has the types."""
     import polars as pl
 
@@ -114,7 +121,7 @@ _WRITERS = {
 _SYSTEM_ERROR = re.compile(r"\(os error (\d+)\)")
 
 
-def save_stream(stream: Stream, file: IO[bytes], form: str) -> int:
+def save_stream(stream: Rows, file: IO[bytes], form: str) -> int:
     """Write all rows of a stream in a format; returns how many. What the system refuses is an OSError."""
     try:
         rows = _WRITERS[form](_frames(stream), file)

@@ -13,21 +13,22 @@ from qanat.cli.outcome import counted, escaped
 if TYPE_CHECKING:
     import polars as pl
 
-    from qanat import Stream
+    from qanat.cli.save import Rows
 
 UNLIMITED_WIDTH = 10_000  # of a line where the output is no terminal
 
 
-def _head(stream: Stream, limit: int) -> tuple[pl.DataFrame, int]:
+def _head(stream: Rows, limit: int) -> tuple[pl.DataFrame, int]:
     """The first `limit` rows and how many there are; no more than one batch is held besides them."""
     import polars as pl
 
     kept = [pl.DataFrame(schema=pl.Schema(stream.schema))]
     rows = 0
     for batch in stream:
+        frame = pl.DataFrame(batch)
         if rows < limit:
-            kept.append(pl.DataFrame(batch).head(limit - rows))
-        rows += batch.num_rows
+            kept.append(frame.head(limit - rows))
+        rows += frame.height
     return pl.concat(kept), rows
 
 
@@ -41,12 +42,12 @@ def frame_text(frame: pl.DataFrame) -> str:
         return "\n".join(escaped(line) for line in str(shown).split("\n"))  # names and nested values too
 
 
-def show_stream(stream: Stream, limit: int) -> None:
-    """Print the first rows and how many there are."""
+def show_stream(stream: Rows, limit: int, more: str = "--rows N shows more, -o FILE saves all") -> None:
+    """Print the first rows and how many there are; `more` says how to have the others."""
     frame, rows = _head(stream, limit)
     click.echo(frame_text(frame))
     columns = counted(frame.width, "column")
     if rows > frame.height:
-        click.echo(f"{frame.height:,} of {rows:,} rows shown, {columns} (--rows N shows more, -o FILE saves all)")
+        click.echo(f"{frame.height:,} of {rows:,} rows shown, {columns} ({more})")
     else:
         click.echo(f"{counted(rows, 'row')}, {columns}")

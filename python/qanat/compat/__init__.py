@@ -13,12 +13,13 @@ import sys
 from collections.abc import Callable
 from types import ModuleType
 
-from qanat.compat import _connector, _database
+from qanat.compat import _bundle, _connector, _database
 from qanat.errors import ArgumentError
 
 __all__ = ["install_as", "installed", "names"]
 
 _MAKERS: dict[str, Callable[[], dict[str, ModuleType]]] = {
+    "bundlebase": _bundle.modules,
     "bundlebase_sdk": _connector.modules,
     "industrydb": _database.modules,
 }

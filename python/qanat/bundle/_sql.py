@@ -1,0 +1,132 @@
+"""Packs as tables of DuckDB.
+
+DuckDB asks a pyarrow Dataset for the columns and the filter that a query needs. Ours answers with a stream of the
+bundle that has just these columns; pyarrow applies the filter to each batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from qanat.bundle._needs import need
+from qanat.bundle._scan import open_stream
+from qanat.errors import ArgumentError, QueryCancelledError, QueryExecutionError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from qanat._stream import Stream
+    from qanat.bundle._bundle import Bundle
+
+PROVENANCE = ("_location", "_version", "_commit")
+
+
+class Query:
+    """One query over the packs of a bundle, on a DuckDB connection of its own. `cancel` may come from any thread."""
+
+    def __init__(
+        self, bundle: Bundle, query: str, params: Iterable[Any] | Mapping[str, Any] | None, provenance: bool
+    ) -> None:
+        need("duckdb", "sql()")
+        need("pyarrow", "sql()")
+        self._bundle = bundle
+        self._query = query
+        self._params = dict(params) if isinstance(params, Mapping) else None if params is None else list(params)
+        self._provenance = provenance
+        self._streams: list[Stream] = []
+        self._connection: Any = None
+        self._cancelled = False
+
+    def run(self) -> pl.DataFrame:
+        import duckdb
+        import polars as pl
+
+        self._connection = duckdb.connect()
+        try:
+            if self._cancelled:
+                raise QueryCancelledError("the query was cancelled")
+            self._register_packs()
+            relation = self._connection.sql(self._query, params=self._params)
+            return pl.DataFrame() if relation is None else relation.pl()
+        except duckdb.Error as error:
+            self._explain(error)
+            raise
+        finally:
+            for stream in self._streams:
+                stream.close()
+            self._connection.close()
+
+    def cancel(self) -> None:
+        self._cancelled = True
+        if self._connection is not None:
+            self._connection.interrupt()
+
+    def _explain(self, error: Exception) -> None:
+        """Raise our own error where reading the bundle failed inside of DuckDB, else what DuckDB says."""
+        for stream in self._streams:
+            stream._explain(error)
+        if self._cancelled:
+            raise QueryCancelledError("the query was cancelled", sql=self._query) from error
+        first, _, rest = str(error).partition("\n")
+        raise QueryExecutionError(first, detail=rest.strip() or None, sql=self._query) from error
+
+    def _register_packs(self) -> None:
+        """The packs whose names the query has somewhere: nothing is asked of the others, not even their columns."""
+        named: dict[str, str] = {}
+        text = self._query.casefold()
+        for pack in self._bundle.packs():
+            folded = pack.casefold()
+            if folded.replace('"', '""') not in text:
+                continue
+            if folded in named:
+                raise ArgumentError(f'the packs "{named[folded]}" and "{pack}" are one name in SQL, which has no cases')
+            named[folded] = pack
+            self._connection.register(pack, self._dataset(pack))
+
+    def _dataset(self, pack: str) -> Any:
+        import pyarrow as pa
+        import pyarrow.dataset as ds
+
+        columns = tuple(self._bundle.schema(pack).names) + (PROVENANCE if self._provenance else ())
+        whole = self._reader(columns, pack).schema
+        reader = self._reader
+
+        class Pack(ds.Dataset):  # type: ignore[misc]
+            def __init__(self) -> None:
+                """The base class has no public way to be made; only `schema` and `scanner` are asked of this one."""
+
+            @property
+            def schema(self) -> pa.Schema:
+                return whole
+
+            def scanner(self, columns: Any = None, filter: Any = None, **_options: Any) -> Any:  # noqa: A002
+                names = list(whole.names) if columns is None else list(columns)
+                besides = [] if filter is None else _used_by(filter, whole, names)
+                return ds.Scanner.from_batches(reader((*names, *besides), pack), columns=names, filter=filter)
+
+        return Pack()
+
+    def _reader(self, columns: tuple[str, ...], pack: str) -> Any:
+        import pyarrow as pa
+
+        from qanat._stream import _Offsets
+
+        stream = open_stream(self._bundle, columns, pack)
+        self._streams.append(stream)
+        return pa.RecordBatchReader.from_stream(_Offsets(stream))
+
+
+def _used_by(expression: Any, schema: Any, besides: list[str]) -> list[str]:
+    """The columns that a filter uses besides those named. An expression does not tell, so it is tried without each."""
+    import pyarrow as pa
+
+    empty = schema.empty_table()
+    used = []
+    for name in schema.names:
+        if name not in besides:
+            try:
+                empty.drop_columns([name]).filter(expression)
+            except pa.ArrowInvalid:
+                used.append(name)
+    return used
