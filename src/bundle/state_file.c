@@ -137,7 +137,7 @@ static int level_of(int64_t version)
     return __builtin_ctzll((unsigned long long)version + 1);
 }
 
-/* Of each level the newest few stay: the older the history, the fewer snapshots it has, and all of them are few. */
+/* Of each level the newest few stay: an old part of the history has fewer than a new one, and all of them are few. */
 static void remove_old(int checkpoint_fd)
 {
     int64_t *numbers = NULL;
@@ -149,7 +149,7 @@ static void remove_old(int checkpoint_fd)
     for (int64_t i = 0; i < count; i++) {
         int newer = 0;
         for (int64_t k = i + 1; k < count; k++) {
-            newer += level_of(numbers[k]) >= level_of(numbers[i]);
+            newer += level_of(numbers[k]) == level_of(numbers[i]);
         }
         if (newer >= KEPT) {
             char name[QN__LOG_NAME_SIZE];

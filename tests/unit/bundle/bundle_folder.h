@@ -19,15 +19,28 @@
 static char bundle_path[64];
 static int bundle_fd = -1;
 
-static inline int make_bundle_folder(void **state)
+static inline int make_bundle_folder_in(const char *parent)
 {
-    (void)state;
-    (void)snprintf(bundle_path, sizeof bundle_path, "/tmp/qanat-test-bundle-XXXXXX");
+    (void)snprintf(bundle_path, sizeof bundle_path, "%s/qanat-test-bundle-XXXXXX", parent);
     if (mkdtemp(bundle_path) == NULL) {
         return -1;
     }
     bundle_fd = open(bundle_path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     return bundle_fd >= 0 ? 0 : -1;
+}
+
+/* On a disk, with what its fsyncs cost. */
+static inline int make_bundle_folder_on_disk(void **state)
+{
+    (void)state;
+    return make_bundle_folder_in("/tmp");
+}
+
+/* In memory, where that is to be had. */
+static inline int make_bundle_folder(void **state)
+{
+    (void)state;
+    return make_bundle_folder_in("/dev/shm") == 0 ? 0 : make_bundle_folder_in("/tmp");
 }
 
 static inline void remove_tree(int parent_fd, const char *name)
