@@ -4,6 +4,8 @@
  */
 #include "builtin_fixture.h"
 
+#include "connector/registry.h"
+
 #include <stdarg.h>
 
 #define SCHEMA   "qanat_connector"
@@ -528,6 +530,111 @@ static void limit__and_columns_go_into_the_statement(void **state)
     qn_buffer_dispose(&total.text);
 }
 
+/* What the runtime itself applies of a filter; what it delivers in *rows_out. */
+static uint32_t applied_of(struct qn_connector_opening *opening, const char *filter, int64_t *rows_out)
+{
+    void *self = NULL;
+    uint32_t applied = 0;
+    qn_auto_stream stream = { 0 };
+    struct total total = { 0 };
+    struct qn_location location = QN_LOCATION_INIT;
+    struct qn_data_request request = QN_DATA_REQUEST_INIT;
+    location.location = "t";
+    request.filter = filter;
+    request.limit = 1000;
+    ok(qn__runtime_database.open(NULL, opening, &self, &error));
+    ok(qn__runtime_database.data(self, &location, &request, &stream, &applied, &error));
+    ok(add_batches(&stream, &total));
+    *rows_out = total.rows;
+    qn_stream_release(&stream);
+    qn__runtime_database.close(self);
+    qn_buffer_dispose(&total.text);
+    return applied;
+}
+
+static void make_values(void)
+{
+    run("create table t (id bigint, small smallint, name text, flag boolean, price double precision, day date)");
+    run("insert into t values (1, 1, 'a', true, 1.5, '2024-01-01'), (2, null, 'B', false, null, null), "
+        "(3, 3, 'b', null, -0.0, '2024-01-03'), (null, -1, null, true, 3, '2024-01-04'), "
+        "(9223372036854775807, 5, '\xc3\xa9', true, 5, null), (-9223372036854775807, 6, 'it''s', null, 6, null), "
+        "(7, 7, 'z\\', false, 7, null), (8, 8, '', false, 8, null), (9, 9, 'a ', false, 9, null)");
+}
+
+/* The same rows, whether the database answers or, where a type is asked for by name, the core does. */
+static void filter__means_the_same_in_sql(void **state)
+{
+    (void)state;
+    needs_database();
+    static const struct {
+        const char *filter;
+        bool whole; /* all of it goes into SQL */
+        int rows;
+    } cases[] = {
+        { "[\"=\", \"id\", 3]", true, 1 },
+        { "[\"!=\", \"id\", 3]", true, 7 },
+        { "[\"not\", [\"=\", \"id\", 3]]", true, 7 },
+        { "[\"<\", \"id\", 3]", true, 3 },
+        { "[\">=\", \"id\", 9223372036854775807]", true, 1 },
+        { "[\">=\", \"id\", -9223372036854775808]", true, 8 },
+        { "[\">\", \"small\", 100000]", true, 0 },
+        { "[\"is_null\", \"id\"]", true, 1 },
+        { "[\"is_null\", \"day\"]", true, 6 },
+        { "[\"in\", \"id\", [1, 2, 77]]", true, 2 },
+        { "[\"=\", \"name\", \"a\"]", true, 1 },
+        { "[\"<\", \"name\", \"a\"]", true, 2 },
+        { "[\">\", \"name\", \"b\"]", true, 3 },
+        { "[\"!=\", \"name\", \"it's\"]", true, 7 },
+        { "[\"in\", \"name\", [\"z\\\\\", \"\\u00e9\", \"\"]]", true, 3 },
+        { "[\"or\", [\"=\", \"id\", 1], [\"and\", [\">\", \"id\", 6], [\"<\", \"small\", 9]]]", true, 4 },
+        { "[\"not\", [\"or\", [\"is_null\", \"small\"], [\"<\", \"id\", 3]]]", true, 5 },
+        { "[\"<\", \"price\", 5.5]", false, 4 },
+        { "[\"=\", \"id\", 3.0]", false, 1 },
+        { "[\"in\", \"id\", []]", false, 0 },
+        { "[\">\", \"day\", \"2024-01-02\"]", false, 2 },
+        { "[\"and\", [\">\", \"day\", \"2024-01-02\"], [\"=\", \"id\", 3]]", false, 1 },
+    };
+    struct total total = { 0 };
+    struct qn_data_request request = QN_DATA_REQUEST_INIT;
+    make_values();
+    struct qn_connector *in_sql = opened("'table': 't'");
+    struct qn_connector_opening opening = { .struct_size = sizeof opening,
+                                            .name = "acme.test",
+                                            .entrypoint = "",
+                                            .arguments = strdup(arguments),
+                                            .timeout = 60,
+                                            .processes = 1 };
+    struct qn_connector *in_core =
+        opened("'table': 't', 'types.id': 'Int64', 'types.small': 'Int16', 'types.name': 'Utf8'");
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        int64_t rows = 0;
+        uint32_t applied = applied_of(&opening, cases[i].filter, &rows);
+        if (((applied & QN_APPLIED_FILTER) != 0) != cases[i].whole || (cases[i].whole && rows != cases[i].rows) ||
+            ((applied & QN_APPLIED_LIMIT) != 0) != cases[i].whole) {
+            fail_msg("%s: applied %u, %lld rows", cases[i].filter, (unsigned)applied, (long long)rows);
+        }
+        request.filter = cases[i].filter;
+        ok(read_location(in_sql, "t", "", &request, &total));
+        char *text = strdup(qn_buffer_text(&total.text));
+        if (total.rows != cases[i].rows) {
+            fail_msg("%s: %lld rows\n%s", cases[i].filter, (long long)total.rows, text);
+        }
+        ok(read_location(in_core, "t", "", &request, &total));
+        assert_string_equal(text, qn_buffer_text(&total.text));
+        free(text);
+    }
+    /* a part of it already leaves fewer rows to the core */
+    int64_t rows = 0;
+    assert_int_equal(applied_of(&opening, cases[sizeof cases / sizeof *cases - 1].filter, &rows), 0);
+    assert_int_equal(rows, 1);
+    request.filter = "[\"=\", \"missing\", 1]";
+    refused(read_location(in_sql, "t", "", &request, &total), QN_ERR_ARGUMENT, "missing");
+    qn_connector_free(in_sql);
+    qn_connector_free(in_core);
+    free((void *)(uintptr_t)opening.arguments);
+    qn_buffer_dispose(&total.text);
+}
+
 /* ---- connections ---- */
 
 static void connection__may_be_a_name(void **state)
@@ -641,6 +748,7 @@ int main(void)
         on_both(ranges__take_no_sql_from_a_location),
         on_both(ranges__lose_no_row_and_double_none),
         on_both(limit__and_columns_go_into_the_statement),
+        on_both(filter__means_the_same_in_sql),
         on_both(connection__may_be_a_name),
         on_both(connections__are_one_for_each_stream),
         cmocka_unit_test(open__refuses_wrong_arguments),
