@@ -180,7 +180,7 @@ static enum qn_status add_batches(struct ArrowArrayStream *stream, struct total 
             for (int64_t i = 0; i < reader.n_columns; i++) {
                 if (i == 0 && reader.columns[0].type.id == QN_TYPE_INT64 &&
                     !qn_reader_is_null(&reader.columns[0], row)) {
-                    total->sum += qn_reader_int64(&reader.columns[0], row);
+                    total->sum = (int64_t)((uint64_t)total->sum + (uint64_t)qn_reader_int64(&reader.columns[0], row));
                 }
                 qn_buffer_append_text(&total->text, i > 0 ? "," : "");
                 ok(qn_reader_to_json(&reader.columns[i], row, &total->text, &error));

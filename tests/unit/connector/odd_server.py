@@ -253,6 +253,13 @@ class Handler(BaseHTTPRequestHandler):
             return self.reply(401, b"who are you?")
         return self.do_ok(name)
 
+    def do_plainly(self, name: str) -> None:
+        self.reply(302, b"", Location=f"http://127.0.0.1:{self.server.server_address[1]}/ok/{name}")
+
+    def do_proxied(self, name: str) -> None:
+        """Only by a proxy: the request has the whole URL."""
+        self.do_ok(name) if self.path.startswith("http://data.invalid/") else self.reply(421, b"not by a proxy")
+
     def do_tofile(self, *rest: str) -> None:
         self.reply(302, b"", Location="file:///etc/passwd")
 
@@ -276,7 +283,7 @@ class Handler(BaseHTTPRequestHandler):
         self.reply(200, "\n".join(lines).encode())
 
     def answer(self) -> None:
-        path = self.path.partition("?")[0]
+        path = re.sub(r"^http://[^/]*", "", self.path.partition("?")[0])
         kind, *rest = path.strip("/").split("/")
         if kind != "asked":
             with self.lock:
