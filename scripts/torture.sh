@@ -35,3 +35,6 @@ python3=$(command -v python3)
 for name in test_memory test_ipc; do
     QANAT_TORTURE=1 build/dev/tests/unit/connector_$name "$python3" tests/unit/connector/hostile_connector.py
 done
+
+echo "== connectors: every fault that the conformance kit finds"
+QANAT_TORTURE=1 $python -m pytest -q tests/python/connector/test_kit.py

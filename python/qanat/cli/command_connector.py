@@ -62,7 +62,9 @@ def _show(result: Result) -> None:
 def _record(subject: Subject, file: str) -> str:
     """A cassette of a discovery and of the data of the locations that were read."""
     with subject.open(subject.uri, file) as handle:
-        locations = handle.discover()[: subject.options.locations]
+        found = handle.discover()
+        handle.discover([location.location for location in found])
+        locations = found[: subject.options.locations]
         for location in locations:
             stream = handle.data(location)
             if stream is not None:

@@ -34,9 +34,7 @@ def parse_setting(text: str) -> tuple[str, Any]:
     help="Let a connector run that is not built in (as QANAT_SYSTEM_ALLOW_EXTERNAL_CODE=true does).",
 )
 @click.option("--json", "as_json", is_flag=True, help="Say how it ended as one JSON object.")
-def command(
-    task_file: str, full: bool, settings: tuple[str, ...], allow_external_code: bool, as_json: bool
-) -> None:
+def command(task_file: str, full: bool, settings: tuple[str, ...], allow_external_code: bool, as_json: bool) -> None:
     """Run a task file once: move what is new.
 
     The rows and the checkpoint are committed together, so a run that was stopped at any instant is simply run again.

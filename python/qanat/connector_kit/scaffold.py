@@ -12,6 +12,7 @@ from qanat.errors import ConfigurationError, FileError
 CONNECTOR = '''"""The connector $name: replace what discover() and data() return by what you have."""
 
 from collections.abc import Iterator
+from decimal import Decimal
 from typing import Any
 
 from qanat_sdk import Connector, Location, serve
@@ -30,7 +31,7 @@ class $class_name(Connector):
     def data(self, location: Location, first_year: str = "2024") -> Iterator[dict[str, Any]]:
         # An iterator is sent as it comes, and is never held whole.
         for number in range(3):
-            yield {"id": number, "name": f"row {number} of {location.location}", "amount": "19.90"}
+            yield {"id": number, "name": f"row {number} of {location.location}", "amount": Decimal("19.90")}
 
 
 if __name__ == "__main__":

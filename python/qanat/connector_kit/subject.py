@@ -53,6 +53,7 @@ class Subject:
 
     def __init__(self, target: str, options: Options) -> None:
         self.options = options
+        self.folder = str(Path(options.folder).resolve())
         self.in_process: str | None = None  # the URI of the class, where it is one
         self.command: list[str] | None = None  # of its process, where it has one
         self.uri = target
@@ -75,7 +76,7 @@ class Subject:
             return
         if runtime == "python":
             self.in_process = f"python::{rest}"
-            self.command = [sys.executable, "-m", "qanat_sdk", rest]
+            self.command = [sys.executable, "-m", "qanat_sdk", rest, self.folder]
             self.uri = "ipc::" + shlex.join(self.command)
         elif runtime == "ipc":
             try:
@@ -84,16 +85,31 @@ class Subject:
                 raise ConfigurationError(f'"{target}": {error}') from None
             if not words:
                 raise ConfigurationError(f'"{target}" has no command')
-            self.command = [*(shlex.split(default_interpreter()) if words[0].endswith(".py") else ()), *words]
+            before = shlex.split(default_interpreter()) if words[0].endswith(".py") else []
+            self.command = before + self._anchored(words)
         elif runtime in _PROCESSES and rest:
-            self.command = [*_PROCESSES[runtime], rest]
+            self.command = _PROCESSES[runtime] + (self._anchored([rest]) if runtime == "java" else [rest])
+
+    def _anchored(self, words: list[str]) -> list[str]:
+        """The words of a command as a host starts it: a program or script that lies in the folder, by its path."""
+        anchored = list(words)
+        first_file = next((n for n, word in enumerate(words) if n > 0 and not word.startswith("-")), None)
+        for number in (0, first_file):
+            if number is None or (number == 0 and "/" not in words[0] and not words[0].endswith((".py", ".jar"))):
+                continue
+            path = Path(self.folder) / words[number]
+            if path.is_file():
+                anchored[number] = str(path)
+        return anchored
 
     # ---- ways to reach it ----
 
-    def talk(self, version: int) -> Talk:
-        """A new process, ended by finish() at the latest."""
+    def talk(self, version: int, *, beside: bool = False) -> Talk:
+        """A new process, alone unless it is to run beside others. finish() ends it at the latest."""
         assert self.command is not None
-        talk = Talk(self.command, self.options.folder, self.options.timeout, version)
+        if not beside:
+            self.drop()
+        talk = Talk(self.command, self.options.timeout, version)
         self._talks.append(talk)
         return talk
 
@@ -108,6 +124,10 @@ class Subject:
             self.drop()
             self._shared = self.talk(self.version)
         return self._shared
+
+    def heard(self) -> list[str]:
+        """What stood on standard output and was no part of the protocol, so far."""
+        return self.noise + [line for talk in self._talks for line in talk.noise]
 
     def drop(self) -> None:
         """A check has failed: nobody knows what the shared process will say next."""
@@ -126,7 +146,7 @@ class Subject:
             uri,
             self.options.arguments,
             allow_external_code=True,  # whoever names it on the command line allows it
-            folder=str(Path(self.options.folder).resolve()),
+            folder=self.folder,
             timeout=self.options.timeout,
             retries=0,
             record=record,

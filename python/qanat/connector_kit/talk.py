@@ -84,7 +84,7 @@ class Reading:
 class Talk:
     """One process of a connector, its standard error kept in a file."""
 
-    def __init__(self, command: Sequence[str], folder: str, timeout: float, version: int) -> None:
+    def __init__(self, command: Sequence[str], timeout: float, version: int) -> None:
         self.timeout = timeout
         self.noise: list[str] = []
         self.notifications: list[tuple[str, Any]] = []
@@ -95,7 +95,6 @@ class Talk:
         try:
             self.process = subprocess.Popen(
                 list(command),
-                cwd=folder,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self._stderr,
@@ -108,7 +107,11 @@ class Talk:
         assert self.process.stdout is not None
         self._out = self.process.stdout.fileno()
         os.set_blocking(self._out, False)
-        self._handshake(version)
+        try:
+            self._handshake(version)
+        except BaseException:
+            self.end()
+            raise
 
     # ---- requests and replies ----
 
@@ -122,9 +125,6 @@ class Talk:
             if fault.code != -32601:
                 raise Fault(f"the handshake was refused: {fault}") from None
             result = {}
-        except Fault:
-            self.end()
-            raise
         if not isinstance(result, dict):
             raise Fault(f"the result of the handshake is {result!r}, and no object")
         self.handshake = result

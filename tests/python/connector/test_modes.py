@@ -177,6 +177,15 @@ def test_what_is_asked_is_what_comes(mode: str, opener: Opener) -> None:
         handle.data("numbers", columns="n")
 
 
+def test_filters(mode: str, opener: Opener) -> None:
+    handle = opener(mode, "Numbers")
+    wanted = handle.data(
+        "numbers", columns=["n"], filter=["and", [">=", "n", 500], ["=", "even", True]], skip_rows=10, limit=3
+    )
+    assert rows(wanted) == {"n": [520, 522, 524]}
+    assert rows(handle.data("numbers", columns=["n"], filter=["in", "n", [7, 70_000]])) == {"n": [7, 70_000]}
+
+
 def test_rows_cannot_be_skipped_where_the_order_is_not_stable(mode: str, opener: Opener) -> None:
     handle = opener(mode, "Endless")
     assert not handle.can_resume()
