@@ -38,3 +38,6 @@ done
 
 echo "== connectors: every fault that the conformance kit finds"
 QANAT_TORTURE=1 $python -m pytest -q tests/python/connector/test_kit.py
+
+echo "== bundles: a fetch at every allocation"
+QANAT_TORTURE=1 build/dev/tests/unit/bundle_test_fetch_faults

@@ -214,7 +214,7 @@ static enum qn_status do_source(struct qn__fetch_source *run, struct qn_error *e
             count_failure(fetch, &error);
         }
         fetch->source_failed = true;
-        run->n_jobs = 0;
+        qn__fetch_jobs_dispose(run); /* what it said before it failed */
         return put_result(run, false, &error, err);
     }
     if (status == QN_OK) {

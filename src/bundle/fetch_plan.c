@@ -46,7 +46,7 @@ void qn__fetch_jobs_dispose(struct qn__fetch_source *run)
     run->jobs = NULL;
     run->by_location = NULL;
     run->removed = NULL;
-    run->n_jobs = run->n_removed = 0;
+    run->n_jobs = run->capacity = run->n_removed = 0;
 }
 
 /* ---- asking ----------------------------------------------------------------------------------------------------- */

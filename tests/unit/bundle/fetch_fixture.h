@@ -98,9 +98,13 @@ static enum qn_status number_schema(void *context, struct ArrowSchema *out, stru
 {
     const struct number_stream *self = context;
     const char *type = self->place.type != NULL ? self->place.type : "Int64";
-    QN_TRY(qn_schema_struct(out, 2, err));
-    QN_TRY(qn_schema_set_from_text(out, 0, "id", type, err));
-    return qn_schema_set_from_text(out, 1, "text", "Utf8", err);
+    qn_auto_schema schema = { 0 };
+    QN_TRY(qn_schema_struct(&schema, 2, err));
+    QN_TRY(qn_schema_set_from_text(&schema, 0, "id", type, err));
+    QN_TRY(qn_schema_set_from_text(&schema, 1, "text", "Utf8", err));
+    *out = schema;
+    schema.release = NULL;
+    return QN_OK;
 }
 
 static enum qn_status trouble_of(const struct place *place, struct qn_error *err)
