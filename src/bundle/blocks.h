@@ -14,6 +14,9 @@
  * Else QN_ERR_DATA. */
 enum qn_status qn__location_check(const char *location, const char *version, struct qn_error *err) QN_MUST_CHECK;
 
+/* The same of where its bytes are. */
+enum qn_status qn__url_check(const char *url, struct qn_error *err) QN_MUST_CHECK;
+
 /* The name of a location's entry in the retry list: the SHA-256 of the source's id, a NUL and the location. */
 enum qn_status qn__failure_name(const char *source, const char *location, char out[QN_SHA256_TEXT_SIZE],
                                 struct qn_error *err) QN_MUST_CHECK;

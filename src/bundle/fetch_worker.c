@@ -62,6 +62,18 @@ static enum qn_status no_data(struct ArrowArrayStream *out, struct qn_error *err
     return qn_stream_from_arrays(&schema, NULL, 0, out, err);
 }
 
+/* A commit has to hold it. */
+static enum qn_status check_url(const struct qn__job *job, const char *url, const struct pool *pool,
+                                struct qn_error *err)
+{
+    enum qn_status status = qn__url_check(url, err);
+    if (status != QN_OK) {
+        qn_error_prefix(err, "connector \"%.80s\": location \"%.200s\"", pool->run->source->connector,
+                        job->location.location);
+    }
+    return status;
+}
+
 static enum qn_status copy_location(struct pool *pool, struct qn__job *job, bool *bundle_failed, struct qn_error *err)
 {
     const struct qn__fetch_source *run = pool->run;
@@ -77,7 +89,11 @@ static enum qn_status copy_location(struct pool *pool, struct qn__job *job, bool
                                                .watch = watch_batch,
                                                .context = pool };
     QN_TRY(qn__block_write(&writing, &stream, &job->block, bundle_failed, err));
-    return writing.digest_only ? QN_OK : qn_connector_stable_url(run->connector, &job->location, &job->origin, err);
+    if (writing.digest_only) {
+        return QN_OK;
+    }
+    QN_TRY(qn_connector_stable_url(run->connector, &job->location, &job->origin, err));
+    return job->origin == NULL ? QN_OK : check_url(job, job->origin, pool, err);
 }
 
 /* A path that is not absolute is one of the current folder, if it is there; else it is the bundle's. */
@@ -110,6 +126,7 @@ static enum qn_status refer_to_location(struct pool *pool, struct qn__job *job, 
     if (job->url == NULL) {
         return qn__no_memory(err);
     }
+    QN_TRY(qn__url_check(job->url, err));
     if (!qn__reference_is_readable(job->url)) {
         return qn_error_set(err, QN_ERR_DATA,
                             "it is not to be copied, and \"%.300s\" is neither a file nor an http or https URL",

@@ -25,6 +25,12 @@ enum qn_status qn__location_check(const char *location, const char *version, str
     return check_text("version of a location", version, err);
 }
 
+enum qn_status qn__url_check(const char *url, struct qn_error *err)
+{
+    return url[0] == '\0' ? qn_error_set(err, QN_ERR_DATA, "the URL of a location is empty")
+                          : check_text("URL of a location", url, err);
+}
+
 enum qn_status qn__failure_name(const char *source, const char *location, char out[QN_SHA256_TEXT_SIZE],
                                 struct qn_error *err)
 {

@@ -366,6 +366,35 @@ static void reference__of_no_readable_kind_fails_alone(void **state)
     json_decref(all);
 }
 
+static void origin__of_a_copy_is_kept_beside_it(void **state)
+{
+    (void)state;
+    static char much[(64 << 10) + 2];
+    memset(much, 'x', sizeof much - 1);
+    const struct place there[] = { PLACE("a", 0, 3, .url = "s3://bucket/a"), PLACE("b", 0, 3, .url = ""),
+                                   PLACE("c", 0, 3, .url = much), PLACE("d", 0, 3) };
+    const struct qn_fetch_options options = { .struct_size = sizeof options, .quarantine = true };
+    json_t *all = NULL;
+    char *text = NULL;
+    arrange(0, there, 4);
+    const json_t *result = fetched(QN_FETCH_ADD, &options, &all);
+    expect_member(result, "added", "[\"a\",\"d\"]");
+    const json_t *failed = json_object_get(result, "failed");
+    const char *said = json_string_value(json_object_get(json_array_get(failed, 0), "error"));
+    assert_string_equal(said, "connector \"test.places0\": location \"b\": the URL of a location is empty");
+    said = json_string_value(json_object_get(json_array_get(failed, 1), "error"));
+    assert_non_null(strstr(said, "location \"c\": a URL of a location is longer than 65536 bytes"));
+    json_decref(all);
+    ok(qn_bundle_commit(bundle, "", NULL, &error)); /* which holds them */
+    ok(qn_bundle_files(bundle, "base", &text, &error));
+    all = take_json(text);
+    expect_member(json_array_get(all, 0), "origin", "\"s3://bucket/a\"");
+    assert_non_null(json_object_get(json_array_get(all, 0), "path"));
+    assert_null(json_object_get(json_array_get(all, 1), "origin"));
+    json_decref(all);
+    expect_rows("base", 6, 6);
+}
+
 /* ---- streams ---------------------------------------------------------------------------------------------------- */
 
 static void stream__outlives_its_handle(void **state)
@@ -430,6 +459,7 @@ int main(void)
         TEST(reference__is_read_where_it_is),
         TEST(reference__that_changed_is_told_and_can_be_updated),
         TEST(reference__of_no_readable_kind_fails_alone),
+        TEST(origin__of_a_copy_is_kept_beside_it),
         TEST(stream__outlives_its_handle),
         TEST(stream__a_block_that_is_gone_is_told),
     };
