@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import struct
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from client import Process, Ring, request
@@ -30,6 +32,8 @@ class Mine(Connector):
     def discover(self, attached_locations, **kwargs):
         peak = status("VmHWM")
         open("/proc/self/clear_refs", "w").write("5")
+        if attached_locations:
+            return (Location(f"2026/{n:08}.parquet", version="v1") for n in range(int(attached_locations[0])))
         return [Location("peak", num_rows=peak)]
     def data(self, location, kind):
         return getattr(self, kind)(int(location.location) << 20)
@@ -111,5 +115,35 @@ def test_memory_does_not_grow_with_the_data(
     peak(process)
     before = peak(process)
     assert swallow(process, mib, kind, version, ring) > mib * MIB * 9 // 10
+    assert peak(process) - before < 24
+    assert process.end_input() == 0
+
+
+def test_memory_does_not_grow_with_the_number_of_locations(start: Callable[..., Process]) -> None:
+    many = 10_000_000 if TORTURE else 200_000
+    process = start(SOURCE)
+    process.handshake()
+    params: dict[str, Any] = {"attached_locations": ["20000"]}
+    count = longest = 0
+    before: int | None = None
+    while True:
+        process.send(request("discover", params))
+        line = process.stream.readline()
+        longest = max(longest, len(line))
+        result = json.loads(line)["result"]
+        assert result["locations"][0]["location"] == f"2026/{count:08}.parquet"
+        count += len(result["locations"])
+        if "next" in result:
+            params = {"_page": result["next"]}
+        elif before is None:  # what is imported and kept is, by now
+            assert count == 20000
+            peak(process)
+            before = peak(process)
+            count = 0
+            params = {"attached_locations": [str(many)]}
+        else:
+            break
+    assert count == many
+    assert longest < 2 * MIB
     assert peak(process) - before < 24
     assert process.end_input() == 0

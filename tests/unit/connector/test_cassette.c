@@ -295,7 +295,7 @@ static int begin(void **state)
     return 0;
 }
 
-/* ---- record and replay ---- */
+/* ---- record and replay (trace: B8) ---- */
 
 static void replay__is_what_was_recorded(void **state)
 {
@@ -346,6 +346,7 @@ static void replay__makes_of_a_whole_location_what_is_asked(void **state)
     (void)fetch(connector, "rows 40");
     request.columns = columns;
     request.n_columns = 1;
+    request.filter = "[\">=\",\"n\",6]";
     request.limit = 9;
     struct fetched shaped = fetch_as(connector, "rows 20", &request, -1);
     qn_connector_free(connector);
@@ -357,6 +358,7 @@ static void replay__makes_of_a_whole_location_what_is_asked(void **state)
     same(&now, &shaped);
     request.skip_rows = 2;
     request.limit = -1;
+    request.filter = NULL;
     now = fetch_as(connector, "rows 40", &request, -1);
     assert_int_equal(now.rows, 38);
     assert_int_equal(fetch(connector, "rows 20").status, QN_ERR_CONNECTOR); /* it was not recorded whole */
