@@ -16,7 +16,7 @@ OPTIONAL = {
     "pyarrow": "to_pyarrow() of a stream",
     "duckdb": "SQL over frames and streams",
 }
-NATIVE = ("libqanat", "libpq", "libsqlite3", "libjansson", "libssl", "libcrypto")
+NATIVE = ("libqanat", "libpq", "libsqlite3", "libjansson", "libcurl", "libssl", "libcrypto")
 
 
 def _version(distribution: str) -> str | None:
