@@ -53,6 +53,12 @@ def test_each_version_that_touched_the_pack_is_a_version_of_the_table(empty: qn.
     assert read(made.path).rows() == [(1, "a"), (2, "b")]
     assert DeltaTable(made.path).version() == 3
     assert [entry["qanatVersion"] for entry in reversed(DeltaTable(made.path).history())] == made.versions
+    at = DeltaTable(made.path)
+    for number, version in enumerate(made.versions):
+        at.load_as_version(empty.history()[version].timestamp)
+        assert at.version() == number
+    assert pl.read_delta(str(made.path), version=1).height == 2
+    assert pl.scan_delta(str(made.path)).select(pl.col("id").sum()).collect().item() == 3
 
 
 def test_statistics_and_times_are_those_of_the_bundle(empty: qn.Bundle) -> None:
