@@ -62,6 +62,9 @@ enum qn_status qn__connector_failed(const struct qn_connector *connector, const 
         return status;
     }
     err->status = status;
+    for (char *at = err->message; *at != '\0'; at++) { /* names that came from outside may be in it */
+        *at = (unsigned char)*at < 0x20 || *at == 0x7f ? ' ' : *at;
+    }
     if (location != NULL) {
         char shown[QN__SHOWN_NAME];
         qn__shown_name(location, shown);

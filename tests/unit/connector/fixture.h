@@ -58,9 +58,35 @@ static enum qn_status numbers_schema(void *self, struct ArrowSchema *out, struct
     struct ArrowSchema schema = { 0 };
     bool changed = arranged.changes_schema && numbers->attempt > 1;
     QN_TRY(qn_schema_struct(&schema, 2, err));
-    QN_TRY(qn_schema_set_from_text(&schema, 0, "id", changed ? "Int32" : "Int64", err));
-    QN_TRY(qn_schema_set_from_text(&schema, 1, "text", "Utf8", err));
+    enum qn_status status = qn_schema_set_from_text(&schema, 0, "id", changed ? "Int32" : "Int64", err);
+    if (status == QN_OK) {
+        status = qn_schema_set_from_text(&schema, 1, "text", "Utf8", err);
+    }
+    if (status != QN_OK) {
+        qn_schema_release(&schema);
+        return status;
+    }
     *out = schema;
+    return QN_OK;
+}
+
+static enum qn_status put_numbers(struct numbers *numbers, struct qn_batch *batch, int64_t n, struct ArrowArray *out,
+                                  struct qn_error *err)
+{
+    bool wide = batch->columns[0].type.id == QN_TYPE_INT64;
+    QN_TRY(qn_batch_reserve(batch, n, err));
+    for (int64_t i = 0; i < n; i++) {
+        char text[32];
+        int size = snprintf(text, sizeof text, "row %lld of many", (long long)(numbers->next + i));
+        if (wide) {
+            qn_column_put_int64(&batch->columns[0], numbers->next + i);
+        } else {
+            qn_column_put_int32(&batch->columns[0], (int32_t)(numbers->next + i));
+        }
+        qn_column_put_bytes(&batch->columns[1], text, (size_t)size);
+    }
+    QN_TRY(qn_batch_finish(batch, n, out, err));
+    numbers->next += n;
     return QN_OK;
 }
 
@@ -80,21 +106,12 @@ static enum qn_status numbers_next(void *self, struct ArrowArray *out, struct qn
     }
     arranged.given++;
     QN_TRY(numbers_schema(self, &schema, err));
-    QN_TRY(qn_batch_init(&batch, &schema, err));
-    int64_t n = numbers->end - numbers->next < arranged.batch ? numbers->end - numbers->next : arranged.batch;
-    QN_TRY(qn_batch_reserve(&batch, n, err));
-    for (int64_t i = 0; i < n; i++, numbers->next++) {
-        char text[32];
-        int size = snprintf(text, sizeof text, "row %lld of many", (long long)numbers->next);
-        if (qn_text_equal(schema.children[0]->format, "l")) {
-            qn_column_put_int64(&batch.columns[0], numbers->next);
-        } else {
-            qn_column_put_int32(&batch.columns[0], (int32_t)numbers->next);
-        }
-        qn_column_put_bytes(&batch.columns[1], text, (size_t)size);
+    enum qn_status status = qn_batch_init(&batch, &schema, err);
+    if (status == QN_OK) {
+        int64_t left = numbers->end - numbers->next;
+        status = put_numbers(numbers, &batch, left < arranged.batch ? left : arranged.batch, out, err);
+        qn_batch_dispose(&batch);
     }
-    enum qn_status status = qn_batch_finish(&batch, n, out, err);
-    qn_batch_dispose(&batch);
     qn_schema_release(&schema);
     return status;
 }
@@ -167,6 +184,9 @@ static enum qn_status arranged_data(void *self, const struct qn_location *locati
         return QN_OK;
     }
     struct numbers *numbers = qn_calloc(1, sizeof *numbers);
+    if (numbers == NULL) {
+        return qn__no_memory(err);
+    }
     numbers->end = arranged.rows;
     numbers->attempt = arranged.data_calls;
     numbers->next = (arranged.applies & QN_APPLIED_SKIP) != 0 ? request->skip_rows : 0;
@@ -175,9 +195,14 @@ static enum qn_status arranged_data(void *self, const struct qn_location *locati
         numbers->end > numbers->next + request->limit) {
         numbers->end = numbers->next + request->limit;
     }
-    arranged.streams++;
     *applied_out = arranged.applies | arranged.claims;
-    return qn_stream_make(&ops, numbers, out, err);
+    enum qn_status status = qn_stream_make(&ops, numbers, out, err);
+    if (status != QN_OK) {
+        qn_free(numbers);
+        return status;
+    }
+    arranged.streams++;
+    return QN_OK;
 }
 
 static enum qn_status arranged_capabilities(void *self, uint32_t *out, struct qn_error *err)

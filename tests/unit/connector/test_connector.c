@@ -1,9 +1,11 @@
 /* test_connector.c: opening, permission, arguments, discovery, data and errors of the core, with a runtime of our own. */
 #include "fixture.h"
 
+#include "base/fault.h"
 #include "connector/connector_private.h"
 #include "os/clock.h"
 
+#include <pthread.h>
 #include <qanat/qanat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -518,6 +520,220 @@ static void attempts__have_one_schema(void **state)
     qn_connector_free(connector);
 }
 
+/* ---- memory that runs out ---- */
+
+static enum qn_status read_quietly(struct ArrowArrayStream *stream, int64_t *rows_out)
+{
+    for (;;) {
+        qn_auto_array batch = { 0 };
+        QN_TRY(qn_stream_next(stream, &batch, &error));
+        if (batch.release == NULL) {
+            return QN_OK;
+        }
+        *rows_out += batch.length;
+    }
+}
+
+static enum qn_status count_location(void *context, const struct qn_location *location, struct qn_error *err)
+{
+    (void)location;
+    (void)err;
+    ++*(int64_t *)context;
+    return QN_OK;
+}
+
+/* Open, discover and read with a filter, a projection and a break in the middle. */
+static enum qn_status do_everything(int64_t *found_out, int64_t *rows_out)
+{
+    static const char *const columns[] = { "text" };
+    struct qn_connector_options options = QN_CONNECTOR_OPTIONS_INIT;
+    struct qn_data_request request = QN_DATA_REQUEST_INIT;
+    struct ArrowArrayStream stream = { 0 };
+    struct qn_connector *connector = NULL;
+    options.allow_external_code = true;
+    options.arguments = "{\"a\": \"b\"}";
+    request.columns = columns;
+    request.n_columns = 1;
+    request.filter = "[\"in\", \"id\", [1, 3, 30, 90, 250, 251, 252, 700]]";
+    QN_TRY(qn_connector_open("test::x", &options, &connector, &error));
+    enum qn_status status = qn_connector_discover(connector, nothing, 0, count_location, found_out, &error);
+    if (status == QN_OK) {
+        status = qn_connector_data(connector, &location_a, &request, &stream, &error);
+    }
+    if (status == QN_OK) {
+        status = read_quietly(&stream, rows_out);
+    }
+    qn_stream_release(&stream);
+    qn_connector_free(connector);
+    return status;
+}
+
+static void memory__that_runs_out_is_an_error_and_nothing_more(void **state)
+{
+    static const char *names[200];
+    static char texts[200][8];
+    if (!qn_fault_arm(QN_FAULT_ALLOC, 0, QN_FAULT_ONCE)) {
+        print_message("skipped: this build has no fault points\n");
+        skip();
+    }
+    for (int i = 0; i < 200; i++) {
+        (void)snprintf(texts[i], sizeof texts[i], "l%d", i);
+        names[i] = texts[i];
+    }
+    for (int64_t n = 1;; n++) {
+        int64_t found = 0;
+        int64_t rows = 0;
+        reset(state);
+        arranged.locations = names;
+        arranged.n_locations = 200;
+        arranged.stable = arranged.retryable = true;
+        arranged.fail_at = 3;
+        error = (struct qn_error)QN_ERROR_INIT;
+        assert_true(qn_fault_arm(QN_FAULT_ALLOC, n, QN_FAULT_ONCE));
+        enum qn_status status = do_everything(&found, &rows);
+        bool reached = qn_fault_count(QN_FAULT_ALLOC) >= n;
+        assert_true(qn_fault_arm(QN_FAULT_ALLOC, 0, QN_FAULT_ONCE));
+        assert_int_equal(arranged.streams, 0);
+        assert_int_equal(arranged.opened, arranged.closed);
+        if (status == QN_OK) { /* also where what could not be had was not needed */
+            assert_int_equal(found, 200);
+            assert_int_equal(rows, 8);
+        }
+        if (!reached) {
+            assert_int_equal(status, QN_OK);
+            assert_true(n > 100);
+            return;
+        }
+        if (status != QN_ERR_NO_MEMORY && status != QN_OK) {
+            fail_msg("allocation %lld: %s: %s", (long long)n, qn_status_name(status), error.message);
+        }
+    }
+}
+
+/* ---- runtimes that take one call at a time ---- */
+
+static int inside, most_inside;
+
+static void come_in(void)
+{
+    int now = __atomic_add_fetch(&inside, 1, __ATOMIC_SEQ_CST);
+    if (now > __atomic_load_n(&most_inside, __ATOMIC_SEQ_CST)) {
+        __atomic_store_n(&most_inside, now, __ATOMIC_SEQ_CST);
+    }
+    for (volatile int i = 0; i < 2000; i++) {
+    }
+}
+
+static void go_out(void)
+{
+    __atomic_sub_fetch(&inside, 1, __ATOMIC_SEQ_CST);
+}
+
+static enum qn_status lonely_next(void *self, struct ArrowArray *out, struct qn_error *err)
+{
+    struct numbers *numbers = self;
+    struct ArrowSchema schema = { 0 };
+    struct qn_batch batch;
+    come_in();
+    QN_TRY(numbers_schema(self, &schema, err));
+    QN_TRY(qn_batch_init(&batch, &schema, err));
+    if (numbers->next < numbers->end) {
+        QN_TRY(put_numbers(numbers, &batch, 1, out, err));
+    }
+    qn_batch_dispose(&batch);
+    qn_schema_release(&schema);
+    go_out();
+    return QN_OK;
+}
+
+static void lonely_free(void *self)
+{
+    come_in();
+    qn_free(self);
+    go_out();
+}
+
+static enum qn_status lonely_data(void *self, const struct qn_location *location, const struct qn_data_request *request,
+                                  struct ArrowArrayStream *out, uint32_t *applied_out, struct qn_error *err)
+{
+    static const struct qn_stream_ops ops = { numbers_schema, lonely_next, lonely_free };
+    (void)self;
+    (void)location;
+    (void)request;
+    (void)applied_out;
+    come_in();
+    struct numbers *numbers = qn_calloc(1, sizeof *numbers);
+    numbers->end = 50;
+    enum qn_status status = qn_stream_make(&ops, numbers, out, err);
+    go_out();
+    return status;
+}
+
+static enum qn_status use_again(void *context, const struct qn_location *location, struct qn_error *err)
+{
+    struct ArrowArrayStream stream = { 0 };
+    QN_TRY(qn_connector_data(context, location, NULL, &stream, err)); /* from inside of a call */
+    qn_stream_release(&stream);
+    return QN_OK;
+}
+
+static enum qn_status lonely_discover(void *self, const char *const *attached, size_t n, qn_location_callback each,
+                                      void *context, struct qn_error *err)
+{
+    (void)self;
+    (void)attached;
+    (void)n;
+    return each(context, &location_a, err);
+}
+
+static void *read_lonely(void *context)
+{
+    for (int i = 0; i < 20; i++) {
+        struct ArrowArrayStream stream = { 0 };
+        struct ArrowArray batch;
+        int64_t rows = 0;
+        if (qn_connector_data(context, &location_a, NULL, &stream, NULL) != QN_OK) {
+            return context;
+        }
+        while (qn_stream_next(&stream, &batch, NULL) == QN_OK && batch.release != NULL) {
+            rows += batch.length;
+            qn_array_release(&batch);
+        }
+        qn_stream_release(&stream);
+        if (rows != 50) {
+            return context;
+        }
+    }
+    return NULL;
+}
+
+static void calls__come_one_at_a_time_where_the_runtime_wants_it(void **state)
+{
+    (void)state;
+    static struct qn_connector_runtime lonely;
+    struct qn_connector *connector;
+    pthread_t threads[4];
+    lonely = arranged_runtime;
+    lonely.name = "lonely";
+    lonely.external = false;
+    lonely.one_at_a_time = true;
+    lonely.data = lonely_data;
+    lonely.discover = lonely_discover;
+    ok(qn_connector_runtime_register(&lonely, &error));
+    ok(qn_connector_open("lonely", NULL, &connector, &error));
+    for (int i = 0; i < 4; i++) {
+        assert_int_equal(pthread_create(&threads[i], NULL, read_lonely, connector), 0);
+    }
+    for (int i = 0; i < 4; i++) {
+        void *failed;
+        assert_int_equal(pthread_join(threads[i], &failed), 0);
+        assert_null(failed);
+    }
+    assert_int_equal(most_inside, 1);
+    ok(qn_connector_discover(connector, nothing, 0, use_again, connector, &error));
+    qn_connector_free(connector);
+}
+
 /* ---- ends ---- */
 
 static void streams__fail_once_the_connector_is_freed(void **state)
@@ -583,6 +799,8 @@ int main(void)
         cmocka_unit_test_setup(retries__come_not_before_they_are_allowed, reset),
         cmocka_unit_test_setup(waits__can_be_interrupted, reset),
         cmocka_unit_test_setup(attempts__have_one_schema, reset),
+        cmocka_unit_test_setup(memory__that_runs_out_is_an_error_and_nothing_more, reset),
+        cmocka_unit_test_setup(calls__come_one_at_a_time_where_the_runtime_wants_it, reset),
         cmocka_unit_test_setup(streams__fail_once_the_connector_is_freed, reset),
         cmocka_unit_test_setup(a_fork_of_ours__may_not_use_it, reset),
     };
