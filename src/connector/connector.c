@@ -23,7 +23,7 @@
 #define DEFAULT_RETRIES   3
 #define MAX_PROCESSES     1024
 #define MAX_TIMEOUT       1e9 /* seconds; more is a mistake */
-#define TURN_SLICE_MS     20
+#define TURN_SLICE_MS     50
 
 /* ---- texts ---- */
 
@@ -184,21 +184,27 @@ static enum qn_status check_options(const struct qn_connector *connector, const 
 
 static enum qn_status init_locks(struct qn_connector *connector, struct qn_error *err)
 {
-    pthread_mutexattr_t recursive;
-    if (pthread_mutexattr_init(&recursive) != 0) {
+    pthread_condattr_t monotonic;
+    if (pthread_condattr_init(&monotonic) != 0) {
         return qn__no_memory(err);
     }
-    (void)pthread_mutexattr_settype(&recursive, PTHREAD_MUTEX_RECURSIVE);
-    int failure = pthread_mutex_init(&connector->turn, &recursive);
-    (void)pthread_mutexattr_destroy(&recursive);
+    (void)pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    int failure = pthread_cond_init(&connector->turn_ended, &monotonic);
+    (void)pthread_condattr_destroy(&monotonic);
     if (failure != 0) {
         return qn__no_memory(err);
     }
     if (pthread_mutex_init(&connector->lock, NULL) != 0) {
-        (void)pthread_mutex_destroy(&connector->turn);
+        (void)pthread_cond_destroy(&connector->turn_ended);
         return qn__no_memory(err);
     }
     return QN_OK;
+}
+
+static void dispose_locks(struct qn_connector *connector)
+{
+    (void)pthread_mutex_destroy(&connector->lock);
+    (void)pthread_cond_destroy(&connector->turn_ended);
 }
 
 static enum qn_status open_runtime(struct qn_connector *connector, const char *entrypoint,
@@ -228,8 +234,7 @@ static enum qn_status open_runtime(struct qn_connector *connector, const char *e
         }
     }
     if (status != QN_OK) {
-        (void)pthread_mutex_destroy(&connector->lock);
-        (void)pthread_mutex_destroy(&connector->turn);
+        dispose_locks(connector);
         return qn__connector_failed(connector, NULL, status, err);
     }
     return QN_OK;
@@ -266,8 +271,7 @@ enum qn_status qn_connector_open(const char *uri, const struct qn_connector_opti
 void qn__connector_unref(struct qn_connector *connector)
 {
     if (__atomic_sub_fetch(&connector->references, 1, __ATOMIC_ACQ_REL) == 0) {
-        (void)pthread_mutex_destroy(&connector->lock);
-        (void)pthread_mutex_destroy(&connector->turn);
+        dispose_locks(connector);
         qn_free(connector);
     }
 }
@@ -301,9 +305,26 @@ enum qn_status qn__connector_usable(struct qn_connector *connector, struct qn_er
 
 /* ---- turns ---- */
 
+/* Under the lock: the turn is another thread's. */
+static bool is_taken(const struct qn_connector *connector)
+{
+    return connector->turns > 0 && !pthread_equal(connector->turn, pthread_self());
+}
+
+static void take_turn(struct qn_connector *connector)
+{
+    connector->turn = pthread_self();
+    connector->turns++;
+}
+
 enum qn_status qn__connector_begin(struct qn_connector *connector, struct qn_error *err)
 {
-    while (connector->runtime->one_at_a_time) {
+    if (!connector->runtime->one_at_a_time) {
+        return QN_OK;
+    }
+    enum qn_status status = QN_OK;
+    pthread_mutex_lock(&connector->lock);
+    while (status == QN_OK && is_taken(connector)) {
         struct timespec until;
         (void)clock_gettime(CLOCK_MONOTONIC, &until);
         until.tv_nsec += TURN_SLICE_MS * 1000000L;
@@ -311,25 +332,38 @@ enum qn_status qn__connector_begin(struct qn_connector *connector, struct qn_err
             until.tv_nsec -= 1000000000L;
             until.tv_sec++;
         }
-        if (pthread_mutex_clocklock(&connector->turn, CLOCK_MONOTONIC, &until) == 0) {
-            return QN_OK;
+        if (pthread_cond_timedwait(&connector->turn_ended, &connector->lock, &until) != 0) {
+            pthread_mutex_unlock(&connector->lock);
+            status = qn_interrupt_poll(err);
+            pthread_mutex_lock(&connector->lock);
         }
-        QN_TRY(qn_interrupt_poll(err));
     }
-    return QN_OK;
+    if (status == QN_OK) {
+        take_turn(connector);
+    }
+    pthread_mutex_unlock(&connector->lock);
+    return status;
 }
 
 void qn__connector_begin_always(struct qn_connector *connector)
 {
     if (connector->runtime->one_at_a_time) {
-        pthread_mutex_lock(&connector->turn);
+        pthread_mutex_lock(&connector->lock);
+        while (is_taken(connector)) {
+            (void)pthread_cond_wait(&connector->turn_ended, &connector->lock);
+        }
+        take_turn(connector);
+        pthread_mutex_unlock(&connector->lock);
     }
 }
 
 void qn__connector_end(struct qn_connector *connector)
 {
     if (connector->runtime->one_at_a_time) {
-        pthread_mutex_unlock(&connector->turn);
+        pthread_mutex_lock(&connector->lock);
+        connector->turns--;
+        (void)pthread_cond_signal(&connector->turn_ended);
+        pthread_mutex_unlock(&connector->lock);
     }
 }
 

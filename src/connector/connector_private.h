@@ -3,8 +3,8 @@
  *
  * A connector is counted: its owner has one reference until qn_connector_free, each stream has one. After
  * qn_connector_free what is left of it is a shell that says that it is closed.
- * Threads: `lock` guards `streams` and `closed`; `turn` is held during every call of a runtime that takes one at a time.
- * Order: a stream's lock, then `turn`; nothing is called under `lock`.
+ * Threads: `lock` guards `streams`, `closed` and the turn, which a thread has during every call of a runtime that takes one
+ * at a time. Order: a stream's lock, then the turn; nothing is called under `lock`.
  */
 #ifndef QN_CONNECTOR_PRIVATE_H
 #define QN_CONNECTOR_PRIVATE_H
@@ -28,8 +28,10 @@ struct qn_connector {
     int64_t patience_ms;       /* options.timeout */
     int retries;
     struct qn_connector_events events;
-    pthread_mutex_t turn; /* recursive: a callback may use the connector */
     pthread_mutex_t lock;
+    pthread_cond_t turn_ended;
+    pthread_t turn; /* whose it is; where turns > 0 */
+    int turns;      /* that this thread has taken: a callback may use the connector */
     struct qn__data *streams;
     bool closed;
 };
