@@ -11,8 +11,10 @@
 #include "arrow/stream.h"
 #include "base/memory.h"
 #include "base/text.h"
+#include "base/utf8.h"
 #include "connector/cassette_ask.h"
 #include "connector/cassette_file.h"
+#include "connector/connector_private.h"
 #include "connector/location_json.h"
 #include "connector/masking.h"
 #include "connector/registry.h"
@@ -48,6 +50,15 @@ static void drop(struct cassette *cassette)
     }
 }
 
+/* A part of a text that any message can hold. */
+static void put_shown(struct qn_buffer *out, const char *text, size_t most)
+{
+    char shown[QN__SHOWN_NAME];
+    qn__shown_name(text, shown);
+    size_t size = strlen(shown);
+    qn_buffer_append(out, shown, size <= most ? size : qn_utf8_floor(shown, most));
+}
+
 /* ---- opening ---- */
 
 /* The first argument that was recorded otherwise; NULL: all that are given were recorded so. What is masked, and what is not
@@ -63,6 +74,27 @@ static const char *other_argument(const json_t *session, json_t *given)
         }
     }
     return NULL;
+}
+
+/* No session has the argument `name` as it is given. */
+static enum qn_status no_session(const struct cassette *cassette, const json_t *given, const char *name,
+                                 struct qn_error *err)
+{
+    const json_t *last = json_object_get(cassette->index.sessions[cassette->index.n_sessions - 1], "arguments");
+    const char *value = json_string_value(json_object_get(last, name));
+    qn_auto_buffer text = QN_BUFFER_INIT;
+    qn_buffer_printf(&text, "cassette \"%s\": nothing was recorded with the argument ", cassette->name);
+    put_shown(&text, name, 100);
+    qn_buffer_append_text(&text, " = \"");
+    put_shown(&text, json_string_value(json_object_get(given, name)), 100);
+    qn_buffer_append_byte(&text, '"');
+    if (value != NULL) {
+        qn_buffer_append_text(&text, ", but with \"");
+        put_shown(&text, value, 100);
+        qn_buffer_append_byte(&text, '"');
+    }
+    QN_TRY(qn_buffer_check(&text, "a message", err));
+    return qn_error_set(err, QN_ERR_CONFIG, "%s", qn_buffer_text(&text));
 }
 
 static enum qn_status compare_arguments(struct cassette *cassette, const char *text, struct qn_error *err)
@@ -83,15 +115,7 @@ static enum qn_status compare_arguments(struct cassette *cassette, const char *t
         any = any || differs == NULL;
         other = differs != NULL ? differs : other;
     }
-    if (!any) {
-        const json_t *last = json_object_get(cassette->index.sessions[cassette->index.n_sessions - 1], "arguments");
-        const char *value = json_string_value(json_object_get(last, other));
-        return qn_error_set(
-            err, QN_ERR_CONFIG, "cassette \"%s\": nothing was recorded with the argument %.100s = \"%.100s\"%s%.100s%s",
-            cassette->name, other, json_string_value(json_object_get(given, other)),
-            value != NULL ? ", but with \"" : "", value != NULL ? value : "", value != NULL ? "\"" : "");
-    }
-    return QN_OK;
+    return any ? QN_OK : no_session(cassette, given, other, err);
 }
 
 static enum qn_status read_cassette(struct cassette *cassette, const struct qn_connector_opening *opening,
@@ -115,6 +139,7 @@ static enum qn_status cassette_open(void *context, const struct qn_connector_ope
 {
     (void)context;
     qn_auto_buffer path = QN_BUFFER_INIT;
+    char shown[QN__SHOWN_NAME];
     struct cassette *cassette = qn_calloc(1, sizeof *cassette);
     if (cassette == NULL) {
         return qn__no_memory(err);
@@ -125,7 +150,8 @@ static enum qn_status cassette_open(void *context, const struct qn_connector_ope
         qn_buffer_printf(&path, "%s/", opening->folder);
     }
     qn_buffer_append_text(&path, opening->entrypoint);
-    cassette->name = qn_strdup(opening->entrypoint);
+    qn__shown_name(opening->entrypoint, shown);
+    cassette->name = qn_strdup(shown);
     cassette->fd = open(qn_buffer_text(&path), O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
     enum qn_status status = cassette->name == NULL || path.failure != QN_BUFFER_FINE ? qn__no_memory(err)
                             : cassette->fd < 0 ? qn_error_set(err, QN_ERR_CONFIG, "cassette \"%s\": %m", cassette->name)
@@ -223,20 +249,23 @@ static size_t choose(struct cassette *cassette, const json_t *asked, enum fit *f
     return best;
 }
 
-/* "data of "a" (columns x, y)": for messages. */
+/* "data of "a", columns ["x"]": for messages. */
 static void show(const json_t *ask, struct qn_buffer *out)
 {
     static const char *const parts[] = { "attached", "columns", "filter", "limit", "skip_rows" };
     const json_t *location = json_object_get(ask, "location");
     const char *method = json_string_value(json_object_get(ask, "method"));
-    qn_buffer_append_text(out, method != NULL ? method : "?");
+    put_shown(out, method != NULL ? method : "?", 30);
     if (location != NULL) {
         const char *name = json_string_value(json_object_get(location, "location"));
         const char *version = json_string_value(json_object_get(location, "version"));
-        qn_buffer_printf(out, " of \"%.60s\"", name != NULL ? name : "?");
+        qn_buffer_append_text(out, " of \"");
+        put_shown(out, name != NULL ? name : "?", 60);
         if (version != NULL && version[0] != '\0') {
-            qn_buffer_printf(out, " version \"%.30s\"", version);
+            qn_buffer_append_text(out, "\" version \"");
+            put_shown(out, version, 30);
         }
+        qn_buffer_append_byte(out, '"');
     }
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
         const json_t *value = json_object_get(ask, parts[i]);
@@ -244,7 +273,8 @@ static void show(const json_t *ask, struct qn_buffer *out)
             qn_buffer_printf(out, ", %zu %s", json_array_size(value), parts[i]);
         } else if (value != NULL && !(json_is_array(value) && json_array_size(value) == 0)) {
             qn_auto_free char *text = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
-            qn_buffer_printf(out, ", %s %.60s", parts[i], text != NULL ? text : "");
+            qn_buffer_printf(out, ", %s ", parts[i]);
+            put_shown(out, text != NULL ? text : "", 60);
         }
     }
 }
@@ -255,7 +285,7 @@ static enum qn_status no_answer(const struct cassette *cassette, const json_t *a
     const char *method = json_string_value(json_object_get(asked, "method"));
     size_t shown = 0;
     size_t alike = 0;
-    qn_buffer_printf(&text, "cassette \"%.200s\" has no answer to ", cassette->name);
+    qn_buffer_printf(&text, "cassette \"%s\" has no answer to ", cassette->name);
     show(asked, &text);
     qn_buffer_append_text(&text, "; recorded are: ");
     for (int same = 1; same >= 0 && shown == 0; same--) { /* what was asked by the same method, else anything */

@@ -10,6 +10,7 @@
 #include "base/memory.h"
 #include "base/text.h"
 #include "base/utf8.h"
+#include "connector/connector_private.h"
 #include "connector/location_json.h"
 #include "connector/registry.h"
 #include "os/library.h"
@@ -280,7 +281,9 @@ static enum qn_status discover_page(struct ffi *ffi, json_t *attached, char **ne
     QN_TRY(read_reply(ffi, "discover", code, text, &reply, err));
     QN_TRY(qn_locations_read(reply, each, context, &after, err));
     if (after != NULL && *next != NULL && qn_text_equal(after, *next)) {
-        return qn_error_set(err, QN_ERR_PROTOCOL, "discover says that page \"%.60s\" comes after itself", after);
+        char shown[QN__SHOWN_NAME];
+        qn__shown_name(after, shown);
+        return qn_error_set(err, QN_ERR_PROTOCOL, "discover says that page \"%s\" comes after itself", shown);
     }
     char *kept = qn_strdup(after);
     if (after != NULL && kept == NULL) {

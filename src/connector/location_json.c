@@ -1,6 +1,8 @@
 /* location_json.c: see location_json.h. Threads: no state. */
 #include "connector/location_json.h"
 
+#include "connector/connector_private.h"
+
 #include <string.h>
 
 /* A text that may be missing, or null; `text_out` keeps its default then. */
@@ -14,8 +16,8 @@ static enum qn_status read_text(const json_t *object, const char *name, const ch
         return qn_error_set(err, QN_ERR_PROTOCOL, "a location's \"%s\" is no text", name);
     }
     if (json_string_length(value) > QN_LOCATION_MAX_NAME) {
-        return qn_error_set(err, QN_ERR_PROTOCOL, "a location's \"%s\" is longer than %u bytes: %.60s...", name,
-                            QN_LOCATION_MAX_NAME, json_string_value(value));
+        return qn_error_set(err, QN_ERR_PROTOCOL, "a location's \"%s\" is longer than %u bytes", name,
+                            QN_LOCATION_MAX_NAME);
     }
     *text_out = json_string_value(value);
     return QN_OK;
@@ -24,6 +26,7 @@ static enum qn_status read_text(const json_t *object, const char *name, const ch
 enum qn_status qn_location_read(const json_t *value, struct qn_location *out, struct qn_error *err)
 {
     struct qn_location location = QN_LOCATION_INIT;
+    char shown[QN__SHOWN_NAME];
     if (!json_is_object(value)) {
         return qn_error_set(err, QN_ERR_PROTOCOL, "a location is no object");
     }
@@ -36,16 +39,17 @@ enum qn_status qn_location_read(const json_t *value, struct qn_location *out, st
     const json_t *must_copy = json_object_get(value, "must_copy");
     if (must_copy != NULL && !json_is_null(must_copy)) {
         if (!json_is_boolean(must_copy)) {
-            return qn_error_set(err, QN_ERR_PROTOCOL, "location \"%.200s\": \"must_copy\" is neither true nor false",
-                                location.location);
+            qn__shown_name(location.location, shown);
+            return qn_error_set(err, QN_ERR_PROTOCOL, "location \"%s\": \"must_copy\" is neither true nor false",
+                                shown);
         }
         location.must_copy = json_is_true(must_copy);
     }
     const json_t *rows = json_object_get(value, "num_rows");
     if (rows != NULL && !json_is_null(rows)) {
         if (!json_is_integer(rows) || json_integer_value(rows) < 0) {
-            return qn_error_set(err, QN_ERR_PROTOCOL, "location \"%.200s\": \"num_rows\" is no number of rows",
-                                location.location);
+            qn__shown_name(location.location, shown);
+            return qn_error_set(err, QN_ERR_PROTOCOL, "location \"%s\": \"num_rows\" is no number of rows", shown);
         }
         location.num_rows = json_integer_value(rows);
     }

@@ -27,6 +27,16 @@ static const char *excerpt(const char *text, size_t size, char into[EXCERPT + 4]
     return into;
 }
 
+/* A text that a parser wrote about bytes that may be anything, made fit for a message. */
+static const char *fit(char *text)
+{
+    text[qn_utf8_valid_prefix(text, strlen(text))] = '\0';
+    for (char *at = text; *at != '\0'; at++) {
+        *at = (unsigned char)*at < 0x20 || *at == 0x7f ? ' ' : *at;
+    }
+    return text;
+}
+
 /* Depth and number of values, so that no text grows into more than its size allows. Quotes and brackets are all that has to
  * be understood; whether it is JSON is the parser's question. */
 static enum qn_status measure(const char *text, size_t size, const char *what, struct qn_error *err)
@@ -88,7 +98,7 @@ enum qn_status qn_json_parse(const char *text, size_t size, const char *what, js
             return qn__no_memory(err);
         }
         char shown[EXCERPT + 4];
-        return qn_error_set(err, QN_ERR_PROTOCOL, "%s is not JSON (%s): %s", what, problem.text,
+        return qn_error_set(err, QN_ERR_PROTOCOL, "%s is not JSON (%s): %s", what, fit(problem.text),
                             excerpt(text, size, shown));
     }
     QN_TRY(check_names(json, what, err));
