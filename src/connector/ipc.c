@@ -211,7 +211,12 @@ static enum qn_status ipc_stable_url(void *self, const struct qn_location *locat
     qn_auto_json *params = NULL;
     qn_auto_json *result = NULL;
     QN_TRY(params_with(ipc, "location", qn_location_write(location), &params, err));
-    QN_TRY(call(ipc, "stable_url", params, &result, NULL, err));
+    enum qn_status status = call(ipc, "stable_url", params, &result, NULL, err);
+    if (status == QN_ERR_UNSUPPORTED) { /* it has no such method */
+        *out = NULL;
+        return QN_OK;
+    }
+    QN_TRY(status);
     const json_t *url = json_object_get(result, "url");
     if (json_is_null(result) || (json_is_object(result) && (url == NULL || json_is_null(url)))) {
         *out = NULL;

@@ -322,8 +322,10 @@ def serve() -> None:
         elif method == "data":
             data(number, request["params"])
         elif method == "describe" and not VERSION_1:
+            if MODE == "hangs_in_describe":
+                wait_for_ever()
             reply(number, result={"name": "hostile", "arguments": {}, "capabilities": ["pages", "stable_order"]})
-        elif method == "stable_url":
+        elif method == "stable_url" and MODE != "no_stable_url":
             if MODE in {"hangs_in_stable_url", "ignores_term"}:
                 wait_for_ever()
             reply(number, result={"url": 5} if MODE == "bad_url" else None)

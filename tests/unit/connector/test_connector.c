@@ -39,6 +39,7 @@ static enum qn_status open_uri(const char *uri, const char *arguments, bool allo
 
 /* ---- opening ---- */
 
+/* trace: D17 */
 static void registration__refuses_what_is_incomplete(void **state)
 {
     (void)state;

@@ -132,7 +132,14 @@ static void good_connectors__serve_from_processes_that_are_kept(void **state)
         ok(discover(connector, &n));
         assert_int_equal(n, 4);
         gives_its_rows(connector);
-        gives_its_rows(connector);
+        static const char *const odd_names[] = { "../up", "two\nlines", "\"\\", "\xc3\xa4" };
+        for (int j = 0; j < 4; j++) {
+            struct qn_location odd = good;
+            int64_t rows;
+            odd.location = odd_names[j];
+            assert_int_equal(read_all(connector, &odd, &rows), QN_OK);
+            assert_int_equal(rows, ROWS);
+        }
         ok(qn_connector_stable_url(connector, &good, &text, &error));
         assert_null(text);
         ok(qn_connector_can(connector, QN_CAN_RESUME, &can, &error));
@@ -176,7 +183,7 @@ static void data__that_is_let_go_of_early_is_cancelled(void **state)
 struct fault {
     const char *mode;
     double timeout;
-    enum { IN_DISCOVER, IN_DATA, IN_URL } where;
+    enum { IN_DISCOVER, IN_CAN, IN_DATA, IN_URL } where;
     enum qn_status status;
     const char *message; /* after connector and location */
     const char *detail;  /* a part of it */
@@ -196,6 +203,7 @@ static const struct fault faults[] = {
     { "wrong_id", 30, IN_DISCOVER, QN_ERR_CONNECTOR, "a reply to request 7 in place of 2", "pid" },
     { "deep", 30, IN_DISCOVER, QN_ERR_CONNECTOR, "nested deeper than 64 levels", "pid" },
     { "closes_stdin", 30, IN_DISCOVER, QN_ERR_CONNECTOR, "the process: ", "pid" },
+    { "hangs_in_describe", 0.6, IN_CAN, QN_ERR_TIMEOUT, "it gave no sign of life for 0.6", "pid" },
     { "hangs_in_stable_url", 0.6, IN_URL, QN_ERR_TIMEOUT, "it gave no sign of life for 0.6", "" },
     { "ignores_term", 0.6, IN_URL, QN_ERR_TIMEOUT, "it gave no sign of life for 0.6", "" },
     { "bad_url", 30, IN_URL, QN_ERR_CONNECTOR, "is neither null nor {\"url\": text}", "" },
@@ -230,8 +238,10 @@ static enum qn_status provoke(struct qn_connector *connector, const struct fault
     int n;
     int64_t rows;
     char *url = NULL;
+    bool can;
     error = (struct qn_error)QN_ERROR_INIT;
     return fault->where == IN_DISCOVER ? discover(connector, &n)
+           : fault->where == IN_CAN    ? qn_connector_can(connector, QN_CAN_RESUME, &can, &error)
            : fault->where == IN_DATA   ? read_all(connector, &bad, &rows)
                                        : qn_connector_stable_url(connector, &bad, &url, &error);
 }
@@ -243,8 +253,7 @@ static void faults__are_typed_and_stay_with_their_location(void **state)
     for (size_t i = 0; i < sizeof faults / sizeof faults[0]; i++) {
         const struct fault *fault = &faults[i];
         struct qn_connector *connector = opened_as(fault->mode, huge_path, fault->timeout, 2);
-        const char *prefix =
-            fault->where == IN_DISCOVER ? "connector \"acme\": " : "connector \"acme\": location \"bad\": ";
+        const char *prefix = fault->where <= IN_CAN ? "connector \"acme\": " : "connector \"acme\": location \"bad\": ";
         enum qn_status status = provoke(connector, fault);
         if (status != fault->status || error.status != status || strncmp(error.message, prefix, strlen(prefix)) != 0 ||
             strstr(error.message, fault->message) == NULL || strstr(error.detail, fault->detail) == NULL ||
@@ -252,7 +261,7 @@ static void faults__are_typed_and_stay_with_their_location(void **state)
             fail_msg("%s: status %s, message \"%s\", detail \"%s\"", fault->mode, qn_status_name(status), error.message,
                      error.detail);
         }
-        if (fault->where != IN_DISCOVER) {
+        if (fault->where > IN_CAN) {
             gives_its_rows(connector); /* the others are as good as ever */
         }
         qn_connector_free(connector);
@@ -268,6 +277,11 @@ static void limits__say_what_the_way_out_is(void **state)
     assert_int_equal(discover(connector, &n), QN_ERR_CONNECTOR);
     assert_non_null(strstr(error.hint, "pages"));
     assert_int_equal(n, 0);
+    qn_connector_free(connector);
+    connector = opened_as("no_stable_url", "", 30, 1);
+    char *url;
+    ok(qn_connector_stable_url(connector, &good, &url, &error)); /* a method that it need not have */
+    assert_null(url);
     qn_connector_free(connector);
     connector = opened_as("rate_limited", "", 30, 1);
     int64_t rows;
