@@ -45,7 +45,7 @@ bool qn__convert_is_fixed(const struct qn_type *from, const struct qn_type *to)
 
 #define LOOP(ctype, load)                                                                                              \
     do {                                                                                                               \
-        ctype *values = out;                                                                                           \
+        __typeof__(ctype) *values = out;                                                                               \
         for (int64_t row = 0; row < reader->length; row++) {                                                           \
             values[row] = (ctype)load(reader, row);                                                                    \
         }                                                                                                              \

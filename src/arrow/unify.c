@@ -263,13 +263,10 @@ static enum qn_status meet_whole(struct node *node, const struct ArrowSchema *fi
 
 static void meet_dictionary(struct node *node, const struct ArrowSchema *field, const struct qn_type *index)
 {
-    if (field->dictionary == NULL) {
-        node->plain = true;
-    } else if (node->n_types == 0) {
+    if (node->n_types == 0) {
         node->index = *index;
-    } else if (node->index.id != index->id) {
-        node->plain = true;
     }
+    node->plain = node->plain || field->dictionary == NULL || node->index.id != index->id;
 }
 
 static bool is_list(enum qn_type_id id)

@@ -160,7 +160,7 @@ static enum qn_status repeat_text(const char *text, int64_t n, struct ArrowArray
     made.buffers[1] = views;
     int64_t *sizes = qn_malloc(sizeof *sizes);
     made.buffers[is_inline ? 2 : 3] = sizes;
-    char *block = is_inline ? NULL : qn_malloc(size);
+    char *block = is_inline ? NULL : qn_strdup(text);
     if (!is_inline) {
         made.buffers[2] = block;
     }
@@ -172,7 +172,6 @@ static enum qn_status repeat_text(const char *text, int64_t n, struct ArrowArray
     if (is_inline) {
         memcpy(view.inlined.data, text, size);
     } else {
-        memcpy(block, text, size);
         memcpy(view.reference.prefix, text, sizeof view.reference.prefix);
     }
     *sizes = (int64_t)size;
