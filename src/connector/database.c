@@ -371,20 +371,24 @@ static size_t name_size(const char *location)
 }
 
 /* A table of the schema that is given. */
-static bool find_in_schema(const struct database *database, const char *location, struct target *target,
-                           const char **range_out)
+static enum qn_status find_in_schema(const struct database *database, const char *location, struct target *target,
+                                     const char **range_out, bool *found_out, struct qn_error *err)
 {
+    struct qn_error local = QN_ERROR_INIT;
     char *name = qn_strndup(location, name_size(location));
-    struct qn_error ignored;
     if (name == NULL) {
-        return false;
+        return qn__no_memory(err);
     }
-    bool found = qn__database_table_new(database, NULL, name, &target->table, &ignored) == QN_OK &&
-                 target->table.schema != NULL && qn_text_equal(target->table.schema, database->schema) &&
+    enum qn_status status = qn__database_table_new(database, NULL, name, &target->table, &local);
+    qn_free(name);
+    if (status == QN_ERR_NO_MEMORY) {
+        return qn__no_memory(err);
+    }
+    *found_out = status == QN_OK && target->table.schema != NULL &&
+                 qn_text_equal(target->table.schema, database->schema) &&
                  qn__database_is_of(&target->table, location, range_out);
     target->source = &target->table;
-    qn_free(name);
-    return found;
+    return QN_OK;
 }
 
 static enum qn_status find_target(const struct database *database, const char *location, struct target *target,
@@ -396,12 +400,14 @@ static enum qn_status find_target(const struct database *database, const char *l
         found = qn__database_is_of(&database->tables[i], location, &range);
         target->source = found ? &database->tables[i] : NULL;
     }
-    found = found || (database->schema != NULL && find_in_schema(database, location, target, &range));
-    if (!found || (range != NULL && !qn__database_parse_range(database, range, &target->range))) {
-        return qn_error_set(err, QN_ERR_ARGUMENT, "this is no location of the connector");
+    if (!found && database->schema != NULL) {
+        QN_TRY(find_in_schema(database, location, target, &range, &found, err));
+    }
+    if (found && range != NULL) {
+        QN_TRY(qn__database_parse_range(database, range, &target->range, &found, err));
     }
     target->ranged = range != NULL;
-    return QN_OK;
+    return found ? QN_OK : qn_error_set(err, QN_ERR_ARGUMENT, "this is no location of the connector");
 }
 
 static enum qn_status run(const struct database *database, struct qn_connection *connection, const char *sql,

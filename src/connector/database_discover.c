@@ -142,7 +142,9 @@ static enum qn_status read_key(const struct discovery *discovery, const char *te
     if (text != NULL && discovery->database->kind == DATABASE_SQLITE) {
         bool infinite = qn_text_equal(text, "Inf") || qn_text_equal(text, "-Inf"); /* which no literal is */
         const char *at = !infinite ? text : text[0] == '-' ? "-9e999" : "9e999";
-        if (qn__database_take_value(&at, out) && *at == '\0') {
+        bool taken = false;
+        QN_TRY(qn__database_take_value(&at, out, &taken, err));
+        if (taken && *at == '\0') {
             return QN_OK;
         }
         qn__free_pointer(&out->text);
@@ -188,8 +190,9 @@ static enum qn_status collect_attached(const struct discovery *discovery, struct
         if (!qn__database_is_of(discovery->table, discovery->attached[i], &text) || text == NULL) {
             continue;
         }
-        if (!qn__database_parse_range(discovery->database, text, &range)) {
-            qn__database_range_dispose(&range);
+        bool right = false;
+        QN_TRY(qn__database_parse_range(discovery->database, text, &range, &right, err));
+        if (!right) {
             return qn_error_set(err, QN_ERR_CONFIG, "the attached location \"%.300s\" is not a range of key \"%s\"",
                                 discovery->attached[i], discovery->database->key);
         }

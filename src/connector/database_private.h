@@ -74,11 +74,13 @@ enum qn_status qn__database_location(const struct database *database, const stru
                                      const struct database_range *range, struct qn_buffer *out,
                                      struct qn_error *err) QN_MUST_CHECK;
 
-/* Read what is in the brackets of a location. False where it is not a range of the key. *out is the caller's, also then. */
-bool qn__database_parse_range(const struct database *database, const char *text, struct database_range *out);
+/* Read what is in the brackets of a location. Where it is a range of the key, *right_out says so and *out is the caller's. */
+enum qn_status qn__database_parse_range(const struct database *database, const char *text, struct database_range *out,
+                                        bool *right_out, struct qn_error *err) QN_MUST_CHECK;
 
-/* Take a value at *at, as a location or SQLite's quote() writes it. False where there is none, or no memory. */
-bool qn__database_take_value(const char **at, struct database_value *out);
+/* Take a value at *at, as a location or SQLite's quote() writes it; *taken_out says whether there is one. */
+enum qn_status qn__database_take_value(const char **at, struct database_value *out, bool *taken_out,
+                                       struct qn_error *err) QN_MUST_CHECK;
 
 /* Whether the location is this table or a range of it; *range_out (may be NULL) is what stands in brackets, or NULL. */
 bool qn__database_is_of(const struct database_table *table, const char *location, const char **range_out);

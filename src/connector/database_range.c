@@ -214,50 +214,83 @@ static size_t number_size(const char *at)
     return (size_t)(c - at);
 }
 
-bool qn__database_take_value(const char **at, struct database_value *out)
+enum qn_status qn__database_take_value(const char **at, struct database_value *out, bool *taken_out,
+                                       struct qn_error *err)
 {
-    size_t size = number_size(*at);
-    if (size > 0) {
-        out->number = true;
-        out->text = qn_strndup(*at, size);
-        *at += size;
-        return out->text != NULL;
-    }
-    if (**at != '\'') {
-        return false;
-    }
     qn_auto_buffer text = QN_BUFFER_INIT;
-    const char *c = *at + 1;
-    for (; *c != '\0' && !(c[0] == '\'' && c[1] != '\''); c++) {
-        c += *c == '\'';
-        qn_buffer_append_byte(&text, *c);
+    size_t size = number_size(*at);
+    const char *end = *at + size;
+    *taken_out = size > 0;
+    if (size > 0) {
+        qn_buffer_append(&text, *at, size);
+    } else if (**at == '\'') {
+        const char *c = *at + 1;
+        for (; *c != '\0' && !(c[0] == '\'' && c[1] != '\''); c++) {
+            c += *c == '\'';
+            qn_buffer_append_byte(&text, *c);
+        }
+        *taken_out = *c == '\'';
+        end = c + 1;
     }
-    out->number = false;
-    out->text = *c == '\'' && text.failure == QN_BUFFER_FINE ? qn_strndup(qn_buffer_text(&text), text.size) : NULL;
-    *at = c + 1;
-    return out->text != NULL;
+    if (!*taken_out) {
+        return QN_OK;
+    }
+    QN_TRY(qn_buffer_check(&text, "a key", err));
+    out->number = size > 0;
+    out->text = qn_strndup(qn_buffer_text(&text), text.size);
+    *at = end;
+    return out->text != NULL ? QN_OK : qn__no_memory(err);
 }
 
-bool qn__database_parse_range(const struct database *database, const char *text, struct database_range *out)
+/* " >= VALUE" or " > VALUE", and the other way round for the upper end. */
+static enum qn_status take_end(const char **text, const char *inclusive, const char *exclusive,
+                               enum database_bound *bound, struct database_value *value, bool *taken_out,
+                               struct qn_error *err)
 {
+    *bound = take(text, inclusive) ? BOUND_INCLUSIVE : take(text, exclusive) ? BOUND_EXCLUSIVE : BOUND_NONE;
+    *taken_out = false;
+    return *bound != BOUND_NONE ? qn__database_take_value(text, value, taken_out, err) : QN_OK;
+}
+
+/* What follows the key in "[key >= 1 and key < 5]". */
+static enum qn_status take_ends(const char *text, const char *key, struct database_range *out, bool *right_out,
+                                struct qn_error *err)
+{
+    QN_TRY(take_end(&text, " >= ", " > ", &out->low, &out->from, right_out, err));
+    if (!*right_out || !take(&text, " and ") || !take(&text, key)) {
+        *right_out = false;
+        return QN_OK;
+    }
+    QN_TRY(take_end(&text, " <= ", " < ", &out->high, &out->to, right_out, err));
+    *right_out = *right_out && take(&text, "]") && *text == '\0';
+    return QN_OK;
+}
+
+enum qn_status qn__database_parse_range(const struct database *database, const char *text, struct database_range *out,
+                                        bool *right_out, struct qn_error *err)
+{
+    struct database_range range = { 0 };
     qn_auto_buffer key = QN_BUFFER_INIT;
-    *out = (struct database_range){ 0 };
+    *right_out = false;
     if (database->key == NULL) {
-        return false;
+        return QN_OK;
     }
     put_name(database->key, &key);
-    if (key.failure != QN_BUFFER_FINE || !take(&text, "[") || !take(&text, key.data)) {
-        return false;
+    QN_TRY(qn_buffer_check(&key, "the name of a key", err));
+    if (!take(&text, "[") || !take(&text, key.data)) {
+        return QN_OK;
     }
+    enum qn_status status = QN_OK;
     if (take(&text, " is null]")) {
-        out->nulls = true;
-        return *text == '\0';
+        range.nulls = true;
+        *right_out = *text == '\0';
+    } else {
+        status = take_ends(text, key.data, &range, right_out, err);
     }
-    out->low = take(&text, " >= ") ? BOUND_INCLUSIVE : take(&text, " > ") ? BOUND_EXCLUSIVE : BOUND_NONE;
-    if (out->low == BOUND_NONE || !qn__database_take_value(&text, &out->from) || !take(&text, " and ") ||
-        !take(&text, key.data)) {
-        return false;
+    if (status != QN_OK || !*right_out) {
+        qn__database_range_dispose(&range);
+        return status;
     }
-    out->high = take(&text, " <= ") ? BOUND_INCLUSIVE : take(&text, " < ") ? BOUND_EXCLUSIVE : BOUND_NONE;
-    return out->high != BOUND_NONE && qn__database_take_value(&text, &out->to) && take(&text, "]") && *text == '\0';
+    *out = range;
+    return QN_OK;
 }

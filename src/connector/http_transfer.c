@@ -13,7 +13,10 @@
 #include "os/clock.h"
 #include "os/file.h"
 
+#include <errno.h>
+#include <pthread.h>
 #include <qanat/plugin/driver.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <strings.h>
@@ -295,6 +298,9 @@ static enum qn_status prepare(struct qn_http_exchange *exchange, struct request 
     curl_easy_reset(easy);
     set_protocols(easy);
     (void)curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
+#if LIBCURL_VERSION_NUM >= 0x075700
+    (void)curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L); /* whoever cancels does not wait for a slow name server */
+#endif
     (void)curl_easy_setopt(easy, CURLOPT_URL, request->url);
     (void)curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, request->curl_text);
     (void)curl_easy_setopt(easy, CURLOPT_USERAGENT, "qanat");
@@ -555,12 +561,39 @@ static enum qn_status exchange_all(struct qn_http_exchange *exchange, struct req
     }
 }
 
+/* TLS writes to a connection that is gone raise SIGPIPE, which is the host's: it is held back, and taken out if it came. */
+struct pipe_signal {
+    sigset_t only, before;
+    bool was_pending;
+};
+
+static void hold_pipe_signal(struct pipe_signal *held)
+{
+    sigset_t pending;
+    (void)sigemptyset(&held->only);
+    (void)sigaddset(&held->only, SIGPIPE);
+    (void)sigemptyset(&pending);
+    (void)sigpending(&pending);
+    held->was_pending = sigismember(&pending, SIGPIPE) == 1;
+    (void)pthread_sigmask(SIG_BLOCK, &held->only, &held->before);
+}
+
+static void release_pipe_signal(const struct pipe_signal *held)
+{
+    const struct timespec at_once = { 0 };
+    while (!held->was_pending && sigtimedwait(&held->only, NULL, &at_once) < 0 && errno == EINTR) {
+    }
+    (void)pthread_sigmask(SIG_SETMASK, &held->before, NULL);
+}
+
 enum qn_status qn__http_exchange(struct qn_http_exchange *exchange, int64_t deadline, struct qn_error *err)
 {
     struct request request = { .easy = curl_easy_init(),
                                .multi = curl_multi_init(),
                                .url = qn_strdup(exchange->http->url),
                                .post = qn_text_equal(exchange->http->method, "POST") };
+    struct pipe_signal held;
+    hold_pipe_signal(&held);
     exchange->broken = false;
     exchange->failure = QN_OK;
     exchange->written = exchange->offset;
@@ -569,5 +602,6 @@ enum qn_status qn__http_exchange(struct qn_http_exchange *exchange, int64_t dead
                                 ? qn__no_memory(err)
                                 : exchange_all(exchange, &request, deadline, err);
     request_dispose(&request);
+    release_pipe_signal(&held);
     return status;
 }

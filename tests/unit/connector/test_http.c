@@ -4,6 +4,7 @@
  */
 #include "builtin_fixture.h"
 
+#include "base/fault.h"
 #include "connector/reference.h"
 #include "os/clock.h"
 #include "os/process.h"
@@ -97,6 +98,14 @@ static const char *asked(void)
     text[size] = '\0';
     assert_int_equal(close(fd), 0);
     return text;
+}
+
+static enum qn_status count_one(void *context, const struct qn_location *location, struct qn_error *err)
+{
+    (void)location;
+    (void)err;
+    ((struct seen *)context)->n++;
+    return QN_OK;
 }
 
 /* ---- discovery ---- */
@@ -365,6 +374,76 @@ static void connect__fails_as_retryable(void **state)
     qn_connector_free(connector);
 }
 
+/* Open, discover, ask for the data, close. */
+static enum qn_status use(struct qn_error *err)
+{
+    struct seen seen = { 0 };
+    struct qn_location location = QN_LOCATION_INIT;
+    struct qn_connector *connector = NULL;
+    qn_auto_stream stream = { 0 };
+    location.location = location_of("break/20000/a.arrow");
+    QN_TRY(qn_connector_open("http", &connector_options, &connector, err));
+    enum qn_status status = qn_connector_discover(connector, NULL, 0, count_one, &seen, err);
+    status = status == QN_OK ? qn_connector_data(connector, &location, NULL, &stream, err) : status;
+    qn_stream_release(&stream);
+    qn_connector_free(connector);
+    return status;
+}
+
+static void each_allocation__may_fail(void **state)
+{
+    (void)state;
+    if (!qn_fault_arm(QN_FAULT_ALLOC, 0, QN_FAULT_ONCE)) {
+        print_message("skipped: this build has no fault points\n");
+        skip();
+    }
+    connector_options.arguments =
+        with("break/20000/a.arrow", "\"header.Authorization\": \"Bearer 1\", \"ca_file\": \"x\"");
+    connector_options.retries = -1;
+    for (int64_t n = 1;; n++) {
+        struct qn_error failure = QN_ERROR_INIT;
+        (void)qn_fault_arm(QN_FAULT_ALLOC, n, QN_FAULT_ONCE);
+        enum qn_status status = use(&failure);
+        bool reached = qn_fault_count(QN_FAULT_ALLOC) >= n;
+        (void)qn_fault_arm(QN_FAULT_ALLOC, 0, QN_FAULT_ONCE);
+        if (status != QN_OK && (status != QN_ERR_NO_MEMORY || failure.status != status)) {
+            fail_msg("allocation %lld: %s, %s", (long long)n, qn_status_name(status), failure.message);
+        }
+        if (!reached) {
+            assert_int_equal(status, QN_OK);
+            assert_true(n > 30);
+            return;
+        }
+    }
+}
+
+/* A disk that is full, or a file that cannot be written. */
+static void each_write__may_fail(void **state)
+{
+    (void)state;
+    if (!qn_fault_arm(QN_FAULT_WRITE, 0, QN_FAULT_ONCE)) {
+        print_message("skipped: this build has no fault points\n");
+        skip();
+    }
+    for (int64_t n = 1;; n++) {
+        struct qn_error failure = QN_ERROR_INIT;
+        int fd = -1;
+        (void)qn_fault_arm(QN_FAULT_WRITE, n, QN_FAULT_ONCE);
+        enum qn_status status = qn_reference_open(location_of("ok/a.arrow"), NULL, 5, &fd, NULL, &failure);
+        bool reached = qn_fault_count(QN_FAULT_WRITE) >= n;
+        (void)qn_fault_arm(QN_FAULT_WRITE, 0, QN_FAULT_ONCE);
+        if (!reached) {
+            assert_int_equal(status, QN_OK);
+            assert_int_equal(close(fd), 0);
+            assert_true(n > 1);
+            return;
+        }
+        assert_int_equal(status, QN_ERR_IO);
+        assert_non_null(strstr(failure.message, "a temporary file"));
+        assert_false(failure.retryable);
+    }
+}
+
 /* ---- redirects and secrets ---- */
 
 static void redirects__are_followed_so_far(void **state)
@@ -490,6 +569,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(limits__hold),
         cmocka_unit_test(wait__is_ended_by_the_interrupt),
         cmocka_unit_test(connect__fails_as_retryable),
+        cmocka_unit_test(each_allocation__may_fail),
+        cmocka_unit_test(each_write__may_fail),
         cmocka_unit_test(redirects__are_followed_so_far),
         cmocka_unit_test(secrets__stay_with_their_host),
         cmocka_unit_test(secrets__are_in_no_error),
