@@ -13,6 +13,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
+#include <qanat/qanat.h>
 #include <signal.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -346,6 +347,45 @@ static void processes__that_ended_while_idle_are_replaced(void **state)
     assert_nothing_left();
 }
 
+/* The first is replaced at once, the next ones after pauses of 50 and 100 ms. */
+static void processes__that_keep_falling_are_started_more_slowly(void **state)
+{
+    (void)state;
+    struct qn_connector *connector = opened_as("exits", "", 30, 4);
+    int n;
+    int64_t begin = qn_clock_nanos();
+    for (int i = 0; i < 4; i++) {
+        assert_int_equal(discover(connector, &n), QN_ERR_CONNECTOR);
+    }
+    assert_true(qn_clock_nanos() - begin >= INT64_C(150000000));
+    assert_int_equal(heard.n_started, 4);
+    qn_connector_free(connector);
+    assert_nothing_left();
+}
+
+static int interrupt_once_started(void *context)
+{
+    (void)context;
+    return heard.n_started > 0;
+}
+
+static void calls__that_wait_can_be_interrupted(void **state)
+{
+    (void)state;
+    static const char *const modes[] = { "hangs_in_discover", "hangs_before_data" };
+    for (int i = 0; i < 2; i++) {
+        struct qn_connector *connector = opened_as(modes[i], "", 300, 1);
+        int n;
+        int64_t rows;
+        qn_interrupt_set(interrupt_once_started, NULL);
+        assert_int_equal(i == 0 ? discover(connector, &n) : read_all(connector, &bad, &rows), QN_ERR_CANCELLED);
+        qn_interrupt_set(NULL, NULL);
+        assert_non_null(strstr(error.message, "interrupted"));
+        qn_connector_free(connector);
+        assert_nothing_left();
+    }
+}
+
 /* ---- resuming ---- */
 
 /* trace: B2 */
@@ -614,6 +654,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(pages__are_read_one_after_the_other),
         cmocka_unit_test(endings__are_enforced),
         cmocka_unit_test(processes__that_ended_while_idle_are_replaced),
+        cmocka_unit_test(processes__that_keep_falling_are_started_more_slowly),
+        cmocka_unit_test(calls__that_wait_can_be_interrupted),
         cmocka_unit_test(data__goes_on_where_it_was_broken),
         cmocka_unit_test(threads__share_processes_and_not_their_failures),
         cmocka_unit_test(command_lines__find_their_files),
