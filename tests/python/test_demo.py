@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import datetime
+import hashlib
 import io
+import json
 import os
 import re
 import sqlite3
@@ -14,6 +16,7 @@ import tarfile
 import zipfile
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -53,6 +56,19 @@ def read_archive() -> tuple[int, list[Flight], list[Flight], dict[str, list[int]
     return count, early, last, days
 
 
+def kept_rows() -> dict[str, int]:
+    """Rows of each pack of the bundle, by its log and its Parquet files, read without qanat."""
+    bundle = ROOT / "demo-data" / "kept"
+    rows: dict[str, int] = {}
+    for file in sorted((bundle / "_qanat" / "log").glob("*.json")):
+        for change in json.loads(file.read_bytes())["commit"]["changes"]:
+            if change["op"] == "add":
+                block = bundle / "data" / change["sha256"][:2] / f"{change['sha256']}.parquet"
+                assert hashlib.sha256(block.read_bytes()).hexdigest() == change["sha256"]
+                rows[change["pack"]] = rows.get(change["pack"], 0) + pq.read_metadata(block).num_rows
+    return rows
+
+
 @pytest.mark.trace("P15")
 def test_the_demo_moves_what_the_file_has() -> None:
     count, early, last, days = read_archive()
@@ -68,7 +84,7 @@ def test_the_demo_moves_what_the_file_has() -> None:
     assert done.returncode == 0, done.stderr + done.stdout
     assert f"{count:,} flights read" in done.stdout
     moved = re.findall(r"^  ([\d,]+) rows in .*commit|^  (nothing new)", done.stdout, re.MULTILINE)
-    cycles = ["100", "100", "100", "65", "nothing new"]
+    cycles = ["100", "100", "100", "65", "nothing new", "365"]  # the last one is the task into the bundle
     assert [rows or nothing for rows, nothing in moved] == [f"{len(early):,}", "nothing new", f"{len(last):,}", *cycles]
     assert len(days) == 365
     assert re.search(r"statement examples/demo/days.py, (full|reduced) sandbox", done.stdout)
@@ -86,3 +102,5 @@ def test_the_demo_moves_what_the_file_has() -> None:
     warehouse.close()
     assert reports == days
     assert sorted(found) == sorted(early + last)
+    assert kept_rows() == {"airlines": 16, "weather": 26_115, "days": 365}
+    assert "at version 2 it had 100 days; verified: 0 problems" in done.stdout
