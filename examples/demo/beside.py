@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import tarfile
 from pathlib import PurePosixPath
-from typing import Any
 
 import pyarrow as pa
 from pyarrow import csv
@@ -18,13 +17,14 @@ from qanat_sdk import Connector, Location, serve
 
 
 class Beside(Connector):
-    def discover(self, attached_locations: list[str], archive: str, table: str = "*", **kwargs: Any) -> list[Location]:
-        with tarfile.open(archive) as files:
-            found = [member for member in files if PurePosixPath(member.name).match(f"data/{table}.csv")]
+    def discover(self, attached_locations: list[str], **kwargs: str) -> list[Location]:
+        wanted = f"data/{kwargs.get('table', '*')}.csv"
+        with tarfile.open(kwargs["archive"]) as files:
+            found = [member for member in files if PurePosixPath(member.name).match(wanted)]
         return [Location(PurePosixPath(one.name).name, format="csv", version=str(one.mtime)) for one in found]
 
-    def data(self, location: Location, archive: str, **kwargs: Any) -> pa.Table:
-        with tarfile.open(archive) as files:
+    def data(self, location: Location, **kwargs: str) -> pa.Table:
+        with tarfile.open(kwargs["archive"]) as files:
             member = next(one for one in files if one.name.endswith(f"/{location.location}"))
             file = files.extractfile(member)
             assert file is not None
