@@ -99,25 +99,25 @@ static bool is_stale(const struct qn__fetch_source *run, const struct qn_state_e
     return stale;
 }
 
+/* Names first: what is forgotten changes the state that is looked through. */
 static enum qn_status forget_stale(struct qn__fetch_source *run, struct qn_error *err)
 {
     struct qn_bundle *bundle = run->fetch->bundle;
-    for (;;) { /* what is forgotten changes the state that is looked through */
-        const struct qn_bundle_state *state = NULL;
-        char name[QN_SHA256_TEXT_SIZE] = "";
-        size_t place = 0;
-        const struct qn_state_entry *entry;
-        QN_TRY(qn__bundle_state(bundle, &state, err));
-        while (name[0] == '\0' && (entry = qn_bundle_state_next(state, &place)) != NULL) {
-            if (is_stale(run, entry)) {
-                QN_ERROR_COPY(name, entry->change.name, QN_COMMIT_MAX_NAME);
-            }
+    const struct qn_bundle_state *state = NULL;
+    qn_auto_buffer names = QN_BUFFER_INIT; /* each with its NUL */
+    size_t place = 0;
+    const struct qn_state_entry *entry;
+    QN_TRY(qn__bundle_state(bundle, &state, err));
+    while ((entry = qn_bundle_state_next(state, &place)) != NULL) {
+        if (is_stale(run, entry)) {
+            qn_buffer_append(&names, entry->change.name, strlen(entry->change.name) + 1);
         }
-        if (name[0] == '\0') {
-            return QN_OK;
-        }
-        QN_TRY(forget_failure(bundle, name, err));
     }
+    QN_TRY(qn_buffer_check(&names, "names of the retry list", err));
+    for (size_t at = 0; at < names.size; at += strlen(names.data + at) + 1) {
+        QN_TRY(forget_failure(bundle, names.data + at, err));
+    }
+    return QN_OK;
 }
 
 /* ---- blocks ----------------------------------------------------------------------------------------------------- */

@@ -6,6 +6,7 @@
 
 #include "hand.h"
 
+#include "base/fault.h"
 #include "base/text.h"
 
 #include <limits.h>
@@ -774,6 +775,65 @@ static void batch__of_another_shape_is_refused(void **state)
     qn_convert_free(convert);
 }
 
+/* ---- memory ----------------------------------------------------------------------------------------------------- */
+
+/* Unite and convert a table with something of each kind of conversion. */
+static enum qn_status do_all(void)
+{
+    qn_auto_schema a = { 0 }, b = { 0 }, both = { 0 };
+    qn_auto_array array = { 0 }, made = { 0 };
+    struct qn_batch batch;
+    struct qn_unify *unify = NULL;
+    struct qn_convert *convert = NULL;
+    QN_TRY(qn_schema_struct(&a, 3, &error));
+    QN_TRY(qn_schema_struct(&b, 4, &error));
+    static const char *const types[][2] = { { "Int32", "Int64" }, { "Utf8", "Utf8" }, { "Date32", "Timestamp[s]" } };
+    for (int64_t i = 0; i < 3; i++) {
+        static const char *const names[] = { "x", "y", "z" };
+        QN_TRY(qn_schema_set_from_text(&a, i, names[i], types[i][0], &error));
+        QN_TRY(qn_schema_set_from_text(&b, i, names[i], types[i][1], &error));
+    }
+    QN_TRY(qn_schema_set_from_text(&b, 3, "s", "Struct<p: List<Int64>, q: Utf8>", &error));
+    QN_TRY(qn_batch_init(&batch, &a, &error));
+    enum qn_status status = qn_batch_reserve(&batch, 1, &error);
+    if (status == QN_OK) {
+        qn_column_put_int32(&batch.columns[0], 5);
+        qn_column_put_bytes(&batch.columns[1], "a text of some length", 21);
+        qn_column_put_int32(&batch.columns[2], 1);
+        status = qn_batch_finish(&batch, 1, &array, &error);
+    }
+    qn_batch_dispose(&batch);
+    QN_TRY(status);
+    QN_TRY(qn_unify_new(&unify, &error));
+    status = qn_unify_add(unify, &a, "a", &error);
+    status = status != QN_OK ? status : qn_unify_add(unify, &b, "b", &error);
+    status = status != QN_OK ? status : qn_unify_schema(unify, &both, &error);
+    qn_unify_free(unify);
+    QN_TRY(status);
+    QN_TRY(qn_convert_new(&a, &both, &convert, &error));
+    status = qn_convert_batch(convert, &array, &made, &error);
+    qn_convert_free(convert);
+    return status;
+}
+
+static void memory__every_allocation_may_fail(void **state)
+{
+    (void)state;
+    int64_t n = 1;
+    for (enum qn_status status = QN_ERR_NO_MEMORY; status != QN_OK; n++) {
+        if (!qn_fault_arm(QN_FAULT_ALLOC, n, QN_FAULT_ONCE)) {
+            print_message("skipped: this build has no fault points\n");
+            return;
+        }
+        error = (struct qn_error)QN_ERROR_INIT;
+        status = do_all();
+        bool hit = qn_fault_count(QN_FAULT_ALLOC) >= n;
+        (void)qn_fault_arm(QN_FAULT_ALLOC, 0, QN_FAULT_ONCE);
+        assert_int_equal(status, hit ? QN_ERR_NO_MEMORY : QN_OK);
+    }
+    assert_true(n > 50);
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
@@ -796,6 +856,7 @@ int main(void)
         cmocka_unit_test(batch__what_fits_is_moved_not_copied),
         cmocka_unit_test(batch__nulls_of_every_type),
         cmocka_unit_test(batch__of_another_shape_is_refused),
+        cmocka_unit_test(memory__every_allocation_may_fail),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -196,6 +196,43 @@ static void faults__every_allocation(void **state)
     }
 }
 
+/* Reading asks for memory, too: a stream fails so, and the next one does not. */
+static void faults__every_allocation_of_a_read(void **state)
+{
+    (void)state;
+    static const char *const columns[] = { "text", "_location", "id", "_commit" };
+    json_t *results = NULL;
+    begin();
+    ok(fetch_all(&results));
+    json_decref(results);
+    ok(qn_bundle_commit(bundle, "all", NULL, &error));
+    for (int64_t n = 1;; n++) {
+        struct ArrowArrayStream stream = { 0 };
+        int64_t rows = 0;
+        if (!qn_fault_arm(QN_FAULT_ALLOC, n, QN_FAULT_ONCE)) {
+            print_message("skipped: this build has no fault points\n");
+            break;
+        }
+        enum qn_status status = qn_bundle_stream(bundle, "base", columns, 4, &stream, &error);
+        for (bool more = status == QN_OK; more;) {
+            qn_auto_array batch = { 0 };
+            status = qn_stream_next(&stream, &batch, &error);
+            more = status == QN_OK && batch.release != NULL;
+            rows += more ? batch.length : 0;
+        }
+        bool hit = qn_fault_count(QN_FAULT_ALLOC) >= n;
+        (void)qn_fault_arm(QN_FAULT_ALLOC, 0, QN_FAULT_ONCE);
+        qn_stream_release(&stream);
+        assert_int_equal(status, hit ? QN_ERR_NO_MEMORY : QN_OK);
+        if (!hit) {
+            assert_int_equal(rows, ALL_ROWS);
+            break;
+        }
+    }
+    expect_rows("base", ALL_ROWS, ALL_SUM);
+    assert_int_equal(tear_down(NULL), 0);
+}
+
 /* ---- killed ----------------------------------------------------------------------------------------------------- */
 
 static _Noreturn void fetch_and_commit(enum qn_fault_kind kind, int64_t n)
@@ -249,9 +286,9 @@ static void faults__killed_at_every_step(void **state)
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
-        cmocka_unit_test(faults__every_step_of_the_disk),    cmocka_unit_test(faults__a_disk_that_stays_full),
-        cmocka_unit_test(faults__a_block_that_does_not_fit), cmocka_unit_test(faults__every_allocation),
-        cmocka_unit_test(faults__killed_at_every_step),
+        cmocka_unit_test(faults__every_step_of_the_disk),     cmocka_unit_test(faults__a_disk_that_stays_full),
+        cmocka_unit_test(faults__a_block_that_does_not_fit),  cmocka_unit_test(faults__every_allocation),
+        cmocka_unit_test(faults__every_allocation_of_a_read), cmocka_unit_test(faults__killed_at_every_step),
     };
     register_places();
     return cmocka_run_group_tests(tests, NULL, NULL);
