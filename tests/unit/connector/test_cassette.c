@@ -82,16 +82,20 @@ struct rows {
 
 static enum qn_status rows_schema(void *self, struct ArrowSchema *out, struct qn_error *err)
 {
+    qn_auto_schema schema = { 0 };
     (void)self;
-    QN_TRY(qn_schema_struct(out, 2, err));
-    QN_TRY(qn_schema_set_from_text(out, 0, "n", "Int64!", err));
-    return qn_schema_set_from_text(out, 1, "twice", "Int64!", err);
+    QN_TRY(qn_schema_struct(&schema, 2, err));
+    QN_TRY(qn_schema_set_from_text(&schema, 0, "n", "Int64!", err));
+    QN_TRY(qn_schema_set_from_text(&schema, 1, "twice", "Int64!", err));
+    *out = schema;
+    schema.release = NULL;
+    return QN_OK;
 }
 
 static enum qn_status rows_next(void *self, struct ArrowArray *out, struct qn_error *err)
 {
     struct rows *rows = self;
-    struct ArrowSchema schema = { 0 };
+    qn_auto_schema schema = { 0 };
     struct qn_batch made;
     if (rows->next == rows->fails_at) {
         return qn_error_set(err, QN_ERR_QUERY, "the line was cut at row %lld", (long long)rows->next);
@@ -101,14 +105,15 @@ static enum qn_status rows_next(void *self, struct ArrowArray *out, struct qn_er
     }
     QN_TRY(rows_schema(self, &schema, err));
     QN_TRY(qn_batch_init(&made, &schema, err));
-    QN_TRY(qn_batch_reserve(&made, ROWS, err));
-    for (int64_t i = 0; i < ROWS; i++, rows->next++) {
+    enum qn_status status = qn_batch_reserve(&made, ROWS, err);
+    for (int64_t i = 0; status == QN_OK && i < ROWS; i++, rows->next++) {
         qn_column_put_int64(&made.columns[0], rows->next);
         qn_column_put_int64(&made.columns[1], 2 * rows->next);
     }
-    enum qn_status status = qn_batch_finish(&made, ROWS, out, err);
+    if (status == QN_OK) {
+        status = qn_batch_finish(&made, ROWS, out, err);
+    }
     qn_batch_dispose(&made);
-    qn_schema_release(&schema);
     return status;
 }
 
@@ -140,7 +145,11 @@ static enum qn_status source_data(void *self, const struct qn_location *location
     struct rows *rows = calloc(1, sizeof *rows);
     (void)sscanf(location->location, "%*[a-z] %lld", &n);
     *rows = (struct rows){ .end = n, .fails_at = strncmp(location->location, "cut", 3) == 0 ? n : -1 };
-    return qn_stream_make(&ops, rows, out, err);
+    enum qn_status status = qn_stream_make(&ops, rows, out, err);
+    if (status != QN_OK) {
+        free(rows);
+    }
+    return status;
 }
 
 static enum qn_status source_stable_url(void *self, const struct qn_location *location, char **out,
@@ -235,7 +244,8 @@ static enum qn_status discover(struct qn_connector *connector, const char *attac
 /* Rows and checksum of all values, or the failure after them. `stop`: rows after which the stream is let go; -1: none. */
 struct fetched {
     enum qn_status status;
-    int64_t rows, columns, sum;
+    int64_t rows, columns;
+    uint64_t sum;
     char message[1024];
     bool nothing;
 };
@@ -261,7 +271,7 @@ static struct fetched fetch_as(struct qn_connector *connector, const char *name,
         for (int64_t column = 0; column < batch.n_children; column++) {
             const int64_t *values = batch.children[column]->buffers[1];
             for (int64_t row = 0; row < batch.length; row++) {
-                fetched.sum = fetched.sum * 31 + values[batch.children[column]->offset + row];
+                fetched.sum = fetched.sum * 31 + (uint64_t)values[batch.children[column]->offset + row];
             }
         }
         batch.release(&batch);
