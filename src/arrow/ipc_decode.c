@@ -115,8 +115,10 @@ static enum qn_status open_metadata(struct qn__ipc_opened *message, const uint8_
 
 static enum qn_status too_large(const struct qn_ipc_decoder *decoder, struct qn_error *err)
 {
-    return qn_error_set(err, QN_ERR_PROTOCOL, "Arrow IPC: a message is larger than the limit of %llu bytes",
-                        (unsigned long long)decoder->limit);
+    qn_error_set(err, QN_ERR_PROTOCOL, "Arrow IPC: a message is larger than the limit of %llu bytes",
+                 (unsigned long long)decoder->limit);
+    qn_error_hint(err, "divide the data into smaller batches");
+    return QN_ERR_PROTOCOL;
 }
 
 /* What the metadata tells. */

@@ -13,6 +13,7 @@
 #include "connector/registry.h"
 #include "wire/rpc.h"
 
+#include <math.h>
 #include <qanat/plugin/driver.h>
 #include <stdlib.h>
 #include <time.h>
@@ -212,7 +213,7 @@ static enum qn_status open_runtime(struct qn_connector *connector, const char *e
 {
     double timeout = options->timeout > 0 ? options->timeout : DEFAULT_TIMEOUT;
     connector->events = options->events;
-    connector->patience_ms = (int64_t)(timeout * 1e3) + 1;
+    connector->patience_ms = (int64_t)ceil(timeout * 1e3);
     connector->retries = options->retries == 0 ? DEFAULT_RETRIES : options->retries < 0 ? 0 : options->retries;
     const struct qn_connector_opening opening = {
         .struct_size = sizeof opening,

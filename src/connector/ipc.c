@@ -12,6 +12,7 @@
 #include "connector/pool.h"
 #include "connector/registry.h"
 
+#include <math.h>
 #include <pthread.h>
 
 #define RING_SLOTS         4
@@ -54,7 +55,7 @@ static enum qn_status fill(struct ipc *ipc, const struct qn_connector_opening *o
     ipc->peer = (struct qn_peer_options){
         .name = "the process",
         .argv = (const char *const *)ipc->launch.argv,
-        .silence_ms = (int64_t)(opening->timeout * 1e3) + 1,
+        .silence_ms = (int64_t)ceil(opening->timeout * 1e3),
         .slots = ring ? RING_SLOTS : 0,
         .slot_size = RING_SLOT_SIZE,
         .events = { .context = ipc->events.context, .log = ipc->events.log, .progress = ipc->events.progress },

@@ -217,6 +217,9 @@ static enum qn_status lose(struct qn_peer *peer, enum qn_status status, struct q
     if (err != NULL) {
         err->retryable = why.retryable || by_signal;
         QN_ERROR_COPY(err->hint, why.hint, strlen(why.hint));
+        if (status == QN_ERR_TIMEOUT) {
+            qn_error_hint(err, "work that takes longer without data tells of its progress, or gets a longer timeout");
+        }
         QN_ERROR_COPY(err->detail, peer->tail, peer->tail_size);
     }
     return status;

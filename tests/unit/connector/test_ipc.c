@@ -193,9 +193,9 @@ struct fault {
 static const struct fault faults[] = {
     { "exits", 30, IN_DISCOVER, QN_ERR_CONNECTOR, "the process ended with status 3: it ended its output", "no key" },
     { "killed", 30, IN_DISCOVER, QN_ERR_CONNECTOR, "the process was ended by signal 9", "pid" },
-    { "garbage", 30, IN_DISCOVER, QN_ERR_CONNECTOR, "the process: ", "pid" },
-    { "hangs_in_handshake", 0.6, IN_DISCOVER, QN_ERR_TIMEOUT, "it gave no sign of life for 0.6", "pid" },
-    { "hangs_in_discover", 0.6, IN_DISCOVER, QN_ERR_TIMEOUT, "it gave no sign of life for 0.6", "pid" },
+    { "garbage", 30, IN_DISCOVER, QN_ERR_CONNECTOR, "a message is not JSON", "pid" },
+    { "hangs_in_handshake", 0.6, IN_DISCOVER, QN_ERR_TIMEOUT, "it gave no sign of life for 0.6 s", "pid" },
+    { "hangs_in_discover", 0.6, IN_DISCOVER, QN_ERR_TIMEOUT, "it gave no sign of life for 0.6 s", "pid" },
     { "endless_line", 30, IN_DISCOVER, QN_ERR_CONNECTOR, "a line is longer than 67108864 bytes", "pid" },
     { "duplicates", 30, IN_DISCOVER, QN_ERR_CONNECTOR, "location \"two?lines\" is there more than once", "" },
     { "no_list", 30, IN_DISCOVER, QN_ERR_CONNECTOR, "is not {\"locations\": [...]}", "" },
@@ -203,13 +203,13 @@ static const struct fault faults[] = {
     { "huge_name", 30, IN_DISCOVER, QN_ERR_CONNECTOR, "is longer than 65536 bytes", "" },
     { "wrong_id", 30, IN_DISCOVER, QN_ERR_CONNECTOR, "a reply to request 7 in place of 2", "pid" },
     { "deep", 30, IN_DISCOVER, QN_ERR_CONNECTOR, "nested deeper than 64 levels", "pid" },
-    { "closes_stdin", 30, IN_DISCOVER, QN_ERR_CONNECTOR, "the process: ", "pid" },
-    { "hangs_in_describe", 0.6, IN_CAN, QN_ERR_TIMEOUT, "it gave no sign of life for 0.6", "pid" },
-    { "hangs_in_stable_url", 0.6, IN_URL, QN_ERR_TIMEOUT, "it gave no sign of life for 0.6", "" },
-    { "ignores_term", 0.6, IN_URL, QN_ERR_TIMEOUT, "it gave no sign of life for 0.6", "" },
+    { "closes_stdin", 30, IN_DISCOVER, QN_ERR_CONNECTOR, "it no longer reads", "pid" },
+    { "hangs_in_describe", 0.6, IN_CAN, QN_ERR_TIMEOUT, "it gave no sign of life for 0.6 s", "pid" },
+    { "hangs_in_stable_url", 0.6, IN_URL, QN_ERR_TIMEOUT, "it gave no sign of life for 0.6 s", "" },
+    { "ignores_term", 0.6, IN_URL, QN_ERR_TIMEOUT, "it gave no sign of life for 0.6 s", "" },
     { "bad_url", 30, IN_URL, QN_ERR_CONNECTOR, "is neither null nor {\"url\": text}", "" },
-    { "hangs_before_data", 0.6, IN_DATA, QN_ERR_TIMEOUT, "it gave no sign of life for 0.6", "let me think" },
-    { "hangs_in_data", 0.6, IN_DATA, QN_ERR_TIMEOUT, "it gave no sign of life for 0.6", "" },
+    { "hangs_before_data", 0.6, IN_DATA, QN_ERR_TIMEOUT, "it gave no sign of life for 0.6 s", "let me think" },
+    { "hangs_in_data", 0.6, IN_DATA, QN_ERR_TIMEOUT, "it gave no sign of life for 0.6 s", "" },
     { "prints", 30, IN_DATA, QN_ERR_CONNECTOR, "hello, world", "" },
     { "raises", 30, IN_DATA, QN_ERR_CONNECTOR, "no such city: Atlantis", "Traceback: it is in there" },
     { "fails_late", 30, IN_DATA, QN_ERR_CONNECTOR, "the source is gone", "" },
@@ -218,18 +218,18 @@ static const struct fault faults[] = {
     { "no_reply_but_end", 30, IN_DATA, QN_ERR_CONNECTOR, "the process ended with status 0", "" },
     { "dies_in_chunk", 30, IN_DATA, QN_ERR_CONNECTOR, "the process ended with status 7", "out of something" },
     { "no_end", 30, IN_DATA, QN_ERR_CONNECTOR, "the process ended with status 7", "forgot the end" },
-    { "second_schema", 30, IN_DATA, QN_ERR_CONNECTOR, "the process: ", "" },
-    { "five_gib", 30, IN_DATA, QN_ERR_CONNECTOR, "the process: ", "" },
-    { "big_message", 30, IN_DATA, QN_ERR_CONNECTOR, "the process: ", "" },
-    { "strange_kind", 30, IN_DATA, QN_ERR_CONNECTOR, "the process: ", "" },
-    { "slot_without_ring", 30, IN_DATA, QN_ERR_CONNECTOR, "the process: ", "" },
-    { "wrong_rows", 30, IN_DATA, QN_ERR_CONNECTOR, "the process: ", "" },
+    { "second_schema", 30, IN_DATA, QN_ERR_CONNECTOR, "malformed message: it is no batch", "" },
+    { "five_gib", 30, IN_DATA, QN_ERR_CONNECTOR, "larger than the limit of 2147483648 bytes", "" },
+    { "big_message", 30, IN_DATA, QN_ERR_CONNECTOR, "a message of 16777217 bytes: at most 16777216", "" },
+    { "strange_kind", 30, IN_DATA, QN_ERR_CONNECTOR, "a message of the unknown kind 9", "" },
+    { "slot_without_ring", 30, IN_DATA, QN_ERR_CONNECTOR, "a slot of a ring that was not agreed on", "" },
+    { "wrong_rows", 30, IN_DATA, QN_ERR_CONNECTOR, "it sent 1 rows in 5 batches; 20 in 5 came", "" },
     { "v1_dies_in_frame", 30, IN_DATA, QN_ERR_CONNECTOR, "it ended in the middle of its data", "out of something" },
-    { "v1_hangs_in_frame", 0.6, IN_DATA, QN_ERR_TIMEOUT, "it gave no sign of life for 0.6", "" },
+    { "v1_hangs_in_frame", 0.6, IN_DATA, QN_ERR_TIMEOUT, "it gave no sign of life for 0.6 s", "" },
     { "v1_announces_much", 30, IN_DATA, QN_ERR_CONNECTOR, "it ended in the middle of its data", "that was all" },
     { "v1_longer", 30, IN_DATA, QN_ERR_CONNECTOR, "bytes follow the end of the Arrow stream", "" },
-    { "v1_shorter", 30, IN_DATA, QN_ERR_CONNECTOR, "the process: ", "" },
-    { "v1_truncated", 30, IN_DATA, QN_ERR_CONNECTOR, "the process: ", "" },
+    { "v1_shorter", 30, IN_DATA, QN_ERR_CONNECTOR, "the data ended in the middle of a message", "" },
+    { "v1_truncated", 30, IN_DATA, QN_ERR_CONNECTOR, "the data ended in the middle of a message", "" },
     { "v1_corrupt", 30, IN_DATA, QN_ERR_CONNECTOR, "Arrow IPC", "" },
     { "v1_no_arrow", 30, IN_DATA, QN_ERR_CONNECTOR, "Arrow IPC", "" },
 };
@@ -261,6 +261,12 @@ static void faults__are_typed_and_stay_with_their_location(void **state)
             strchr(error.message, '\n') != NULL) {
             fail_msg("%s: status %s, message \"%s\", detail \"%s\"", fault->mode, qn_status_name(status), error.message,
                      error.detail);
+        }
+        if (status == QN_ERR_TIMEOUT) {
+            assert_non_null(strstr(error.hint, "a longer timeout"));
+        }
+        if (qn_text_equal(fault->mode, "five_gib")) {
+            assert_non_null(strstr(error.hint, "smaller batches"));
         }
         if (fault->where > IN_CAN) {
             gives_its_rows(connector); /* the others are as good as ever */
