@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar
 
@@ -17,11 +17,14 @@ _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 
 @dataclass(frozen=True)
 class FailedLocation:
-    """A location that a fetch has set aside."""
+    """A location that a fetch has set aside: `location, error = failed`."""
 
     location: str
     error: str
     retryable: bool = False
+
+    def __iter__(self) -> Iterator[str]:
+        return iter((self.location, self.error))
 
 
 @dataclass(frozen=True)

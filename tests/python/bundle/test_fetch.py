@@ -34,35 +34,35 @@ def test_add_takes_what_is_new(bundle: qn.Bundle, shelf: Any) -> None:
     assert ids(bundle) == [1, 2, 3]
 
 
-def test_update_takes_what_has_changed(bundle: qn.Bundle, shelf: Any) -> None:
+def test_update_takes_what_has_changed(native: qn.Bundle, shelf: Any) -> None:
     shelf.put("one", ONE)
     shelf.put("two", TWO)
-    bundle.fetch()
+    native.fetch()
     shelf.put("one", {"id": [9], "name": ["z"]}, version="v2")
-    results = bundle.fetch(mode="update")
+    results = native.fetch(mode="update")
     assert (results.added, results.replaced, results.removed) == ([], ["one"], [])
-    assert ids(bundle) == [3, 9]
+    assert ids(native) == [3, 9]
 
 
-def test_update_without_a_version_goes_by_the_content(bundle: qn.Bundle, shelf: Any) -> None:
+def test_update_without_a_version_goes_by_the_content(native: qn.Bundle, shelf: Any) -> None:
     shelf.put("one", ONE, version="")
     shelf.put("two", TWO, version="")
-    bundle.fetch()
+    native.fetch()
     shelf.put("two", {"id": [4], "name": ["d"]}, version="")
-    results = bundle.fetch(mode="update")
+    results = native.fetch(mode="update")
     assert (results.added, results.replaced) == ([], ["two"])
-    assert ids(bundle) == [1, 2, 4]
+    assert ids(native) == [1, 2, 4]
 
 
-def test_sync_removes_what_is_gone(bundle: qn.Bundle, shelf: Any) -> None:
+def test_sync_removes_what_is_gone(native: qn.Bundle, shelf: Any) -> None:
     shelf.put("one", ONE)
     shelf.put("two", TWO)
-    bundle.fetch()
+    native.fetch()
     shelf.drop("one")
-    assert bundle.fetch(mode="update").is_empty()
-    results = bundle.fetch(mode="sync")
+    assert native.fetch(mode="update").is_empty()
+    results = native.fetch(mode="sync")
     assert (results.added, results.replaced, results.removed) == ([], [], ["one"])
-    assert ids(bundle) == [3]
+    assert ids(native) == [3]
 
 
 @pytest.mark.trace("C5")
@@ -99,23 +99,23 @@ def test_both_ways_of_naming_the_runtime(empty: qn.Bundle, shelf: Any) -> None:
         empty.import_temp_connector("test.none", "shop:Shop", runtime="perl")
 
 
-def test_a_location_without_data_is_no_failure(bundle: qn.Bundle, shelf: Any) -> None:
+def test_a_location_without_data_is_no_failure(native: qn.Bundle, shelf: Any) -> None:
     shelf.put("none", None)
     shelf.put("one", ONE)
-    results = bundle.fetch()
+    results = native.fetch()
     assert results.failed == [] and "one" in results.added
-    assert ids(bundle) == [1, 2]
+    assert ids(native) == [1, 2]
 
 
-def test_dry_run_changes_nothing(bundle: qn.Bundle, shelf: Any) -> None:
+def test_dry_run_changes_nothing(native: qn.Bundle, shelf: Any) -> None:
     shelf.put("one", ONE)
-    bundle.fetch()
-    bundle.commit("one")
+    native.fetch()
+    native.commit("one")
     shelf.put("one", ONE, version="v2")
     shelf.put("two", TWO)
-    results = bundle.fetch(mode="sync", dry_run=True)
+    results = native.fetch(mode="sync", dry_run=True)
     assert results.dry_run and (results.added, results.replaced) == (["two"], ["one"])
-    assert bundle.status().is_empty() and bundle.num_rows == 2
+    assert native.status().is_empty() and native.num_rows == 2
     assert [call["location"] for call in shelf.said("data")] == ["one"]
 
 
@@ -128,30 +128,31 @@ def test_one_that_fails_does_not_sink_the_rest(bundle: qn.Bundle, shelf: Any) ->
     assert 'connector "test.shop"' in str(raised.value) and 'location "bad"' in str(raised.value)
     results = raised.value.results
     assert results is not None and results.added == ["one"]
-    ((location, error),) = [(failure.location, failure.error) for failure in results.failed]
+    ((location, error),) = results.failed
+    assert (location, error) == (results.failed[0].location, results.failed[0].error)
     assert location == "bad" and "Database connection failed" in error
     assert ids(bundle) == [1, 2]
 
 
 @pytest.mark.trace("B9")
-def test_what_failed_is_kept_and_driven_again(bundle: qn.Bundle, shelf: Any) -> None:
+def test_what_failed_is_kept_and_driven_again(native: qn.Bundle, shelf: Any) -> None:
     shelf.put("bad", error="not today")
     shelf.put("one", ONE)
-    results = bundle.fetch(on_error="quarantine")
+    results = native.fetch(on_error="quarantine")
     assert (results.added, [failure.location for failure in results.failed]) == (["one"], ["bad"])
-    bundle.commit("one, and one to retry")
-    (failure,) = bundle.failures()
+    native.commit("one, and one to retry")
+    (failure,) = native.failures()
     assert (failure.location, failure.pack, failure.attempts) == ("bad", "base", 1)
     assert "not today" in failure.error and failure.first == failure.last and failure.last.tzinfo is not None
 
-    with qn.open(bundle.path) as other:
+    with qn.open(native.path) as other:
         assert [one.location for one in other.failures()] == ["bad"]
-    assert [one.location for one in bundle.retry(on_error="quarantine").failed] == ["bad"]
-    assert [one.attempts for one in bundle.failures()] == [2]
+    assert [one.location for one in native.retry(on_error="quarantine").failed] == ["bad"]
+    assert [one.attempts for one in native.failures()] == [2]
     shelf.put("bad", TWO)
     shelf.put("new", {"id": [7], "name": ["g"]})
-    assert bundle.retry().added == ["bad"], "only what failed is tried again"
-    assert bundle.failures() == [] and ids(bundle) == [1, 2, 3]
+    assert native.retry().added == ["bad"], "only what failed is tried again"
+    assert native.failures() == [] and ids(native) == [1, 2, 3]
 
 
 def test_a_failing_discovery_is_a_connector_error(bundle: qn.Bundle, shelf: Any) -> None:
@@ -197,16 +198,16 @@ def test_external_code_runs_only_where_it_is_allowed(
 
 
 @pytest.mark.trace("C7")
-def test_a_stable_url_is_recorded_with_a_copy(bundle: qn.Bundle, shelf: Any) -> None:
+def test_a_stable_url_is_recorded_with_a_copy(native: qn.Bundle, shelf: Any) -> None:
     shelf.put("one", ONE, url="http://127.0.0.1:9/users-v2.parquet")
-    bundle.fetch()
-    (block,) = bundle.files()
+    native.fetch()
+    (block,) = native.files()
     assert (block.origin, block.url) == ("http://127.0.0.1:9/users-v2.parquet", None) and block.path is not None
-    bundle.commit("one")
-    with qn.open(bundle.path) as again:
-        assert again.files() == bundle.files()
+    native.commit("one")
+    with qn.open(native.path) as again:
+        assert again.files() == native.files()
         assert again.history()[-1].changes[-1]["origin"] == block.origin
-    assert ids(bundle) == [1, 2]
+    assert ids(native) == [1, 2]
 
 
 @pytest.mark.trace("C7", "C8")

@@ -55,6 +55,17 @@ def test_only_what_is_asked_for_is_read(filled: qn.Bundle, asked: list[tuple[str
     assert set(asked[2]) == {"id", "name"}
 
 
+def test_slices_filters_and_rows_without_columns(filled: qn.Bundle) -> None:
+    lazy = filled.scan()
+    assert lazy.select(pl.len()).collect().item() == 3
+    assert filled.scan([]).collect().shape == (3, 0)
+    assert lazy.slice(1, 1).collect()["id"].to_list() == [2]
+    assert lazy.tail(1).collect()["id"].to_list() == [3]
+    assert lazy.filter(pl.col("id") > 1).head(1).collect()["id"].to_list() == [2]
+    assert lazy.head(2).filter(pl.col("id") > 1).collect()["id"].to_list() == [2]
+    assert filled.scan(["x", "id"]).collect(engine="streaming").columns == ["x", "id"]
+
+
 @pytest.mark.trace("B15")
 def test_provenance(filled: qn.Bundle) -> None:
     lazy = filled.scan(["id", "_location", "_version", "_commit"])
