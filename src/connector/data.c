@@ -4,7 +4,8 @@
  * What the caller wants is put to the runtime; what the runtime says that it has not applied is done here (shaping.h).
  * After a retryable failure the data is asked for again: before the first row as it was; after it only where the order of
  * rows is stable, with `skip_rows` raised by the rows that were handed out and `limit` lowered by them, so that no row
- * comes twice and none is lost. Whoever gets an error that is still retryable may start again from nothing.
+ * comes twice and none is lost; retries are counted anew once rows have come. Whoever gets an error that is still
+ * retryable may start again from nothing.
  * Threads: `lock` is held during each call; qn_connector_free takes the runtime's stream away under it.
  */
 #include "arrow/array.h"

@@ -111,6 +111,21 @@ void qn_shaper_dispose(struct qn_shaper *shaper)
 
 /* ---- batches ---- */
 
+/* Whether rows of the batch are null as a whole; their number need not be known. */
+static bool has_null_rows(const struct ArrowArray *batch)
+{
+    if (batch->n_buffers == 0 || batch->buffers[0] == NULL || batch->null_count >= 0) {
+        return batch->null_count > 0;
+    }
+    const uint8_t *valid = batch->buffers[0];
+    for (int64_t at = batch->offset; at < batch->offset + batch->length; at++) {
+        if ((valid[at >> 3] >> (at & 7) & 1) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* A batch of another number of columns, or with columns that are too short, is no batch of the schema. */
 static enum qn_status check(const struct qn_shaper *shaper, const struct ArrowArray *batch, struct qn_error *err)
 {
@@ -124,7 +139,7 @@ static enum qn_status check(const struct qn_shaper *shaper, const struct ArrowAr
                                 (long long)batch->length, (long long)batch->children[i]->length);
         }
     }
-    if (batch->n_buffers > 0 && batch->buffers[0] != NULL && batch->null_count != 0) {
+    if (has_null_rows(batch)) {
         return qn_error_set(err, QN_ERR_CONNECTOR, "a batch has rows that are null as a whole");
     }
     return QN_OK;

@@ -535,6 +535,63 @@ static void shaping__is_filter_skip_limit_and_projection_in_this_order(void **st
     qn_array_release(&first);
 }
 
+static void batches__that_are_not_those_of_their_schema_are_refused(void **state)
+{
+    (void)state;
+    qn_auto_schema schema = { 0 };
+    struct ArrowArray whole = { 0 };
+    make_rows(&schema, &whole);
+    static const uint8_t no_nulls[(ROWS + 7) / 8 + 1] = { [0 ...(ROWS + 7) / 8] = 0xff };
+    static const uint8_t nulls[(ROWS + 7) / 8] = { 0x7f };
+    static const struct {
+        int64_t n_children, length, offset;
+        const uint8_t *valid;
+        int64_t null_count;
+        const char *why;
+    } cases[] = {
+        { N_DOMAINS + 1, ROWS, 0, NULL, 0, NULL },
+        { N_DOMAINS + 1, ROWS, 0, no_nulls, -1, NULL },
+        { N_DOMAINS, ROWS, 0, NULL, 0, "columns where its schema has" },
+        { N_DOMAINS + 1, ROWS + 1, 0, NULL, 0, "a batch of 301 rows has a column of 300" },
+        { N_DOMAINS + 1, ROWS, 1, NULL, 0, "a batch of 300 rows has a column of 300" },
+        { N_DOMAINS + 1, 8, 0, nulls, -1, "rows that are null as a whole" },
+        { N_DOMAINS + 1, 7, 0, nulls, 1, "rows that are null as a whole" },
+        { N_DOMAINS + 1, 7, 0, nulls, -1, NULL },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        const struct qn_shaping everything = { .limit = -1 };
+        struct qn_shaper shaper;
+        struct ArrowArray parts[N_DOMAINS + 1];
+        struct ArrowArray *columns[N_DOMAINS + 1];
+        const void *buffers[] = { cases[i].valid };
+        for (size_t c = 0; c <= N_DOMAINS; c++) {
+            parts[c] = *whole.children[c];
+            parts[c].release = release_nothing;
+            columns[c] = &parts[c];
+        }
+        struct ArrowArray batch = { .length = cases[i].length,
+                                    .null_count = cases[i].null_count,
+                                    .offset = cases[i].offset,
+                                    .n_buffers = 1,
+                                    .n_children = cases[i].n_children,
+                                    .buffers = buffers,
+                                    .children = columns,
+                                    .release = release_nothing };
+        qn_auto_array out = { 0 };
+        ok(qn_shaper_init(&shaper, &schema, &everything, &error));
+        if (cases[i].why == NULL) {
+            ok(qn_shaper_batch(&shaper, &batch, &out, &error));
+            assert_int_equal(out.length, cases[i].length);
+        } else {
+            refused(qn_shaper_batch(&shaper, &batch, &out, &error), QN_ERR_CONNECTOR, cases[i].why);
+            assert_null(batch.release);
+            assert_null(out.release);
+        }
+        qn_shaper_dispose(&shaper);
+    }
+    qn_array_release(&whole);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -543,6 +600,7 @@ int main(void)
         cmocka_unit_test(rows__are_those_that_a_naive_evaluation_finds),
         cmocka_unit_test(values__that_are_none_of_the_columns_are_refused),
         cmocka_unit_test(shaping__is_filter_skip_limit_and_projection_in_this_order),
+        cmocka_unit_test(batches__that_are_not_those_of_their_schema_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
