@@ -1,7 +1,7 @@
 """Check that every header compiles alone, without warnings.
 
-Public headers as C11 and as C++17, with nothing but include/ on the path; headers of src/ as GNU C11, as the build has
-them. Prints what the compiler says and exits non-zero where a header fails.
+Public headers as C11 and as C++17, with nothing but include/ on the path, that of sdk/c likewise; headers of src/ as GNU
+C11, as the build has them. Prints what the compiler says and exits non-zero where a header fails.
 usage: check_headers.py [--nanoarrow FOLDER]... [ROOT]   (FOLDER: its include folders; found in build/ by default)
 """
 
@@ -63,6 +63,11 @@ def checks(root: Path, nanoarrow: Iterable[Path]) -> list[tuple[str, list[str], 
         name = header.relative_to(root / "include")
         todo.append((f"{header.relative_to(root)} (C11)", c11, f"<{name}>"))
         todo.append((f"{header.relative_to(root)} (C++17)", cxx, f"<{name}>"))
+    for header in sorted((root / "sdk" / "c").rglob("*.h")):
+        alone = f"-I{root / 'sdk' / 'c'}"
+        for standard, usual in (("C11", c11), ("C++17", cxx)):
+            command = [alone if word == public[0] else word for word in usual]
+            todo.append((f"{header.relative_to(root)} ({standard})", command, f"<{header.name}>"))
     for header in sorted((root / "src").rglob("*.h")):
         todo.append((f"{header.relative_to(root)} (GNU C11)", inside, f'"{header.relative_to(root / "src")}"'))
     return todo
