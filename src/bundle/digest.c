@@ -66,24 +66,22 @@ void qn_sha256_format(const struct qn_sha256 *digest, char out[QN_SHA256_TEXT_SI
     out[2 * QN_SHA256_SIZE] = '\0';
 }
 
-static int digit_value(char c)
-{
-    if (c >= '0' && c <= '9') {
-        return c - '0';
-    }
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
+/* A digit's value plus one; 0: no digit. */
+static const uint8_t digit_values[256] = {
+    ['0'] = 1, ['1'] = 2,  ['2'] = 3,  ['3'] = 4,  ['4'] = 5,  ['5'] = 6,  ['6'] = 7,  ['7'] = 8,
+    ['8'] = 9, ['9'] = 10, ['a'] = 11, ['b'] = 12, ['c'] = 13, ['d'] = 14, ['e'] = 15, ['f'] = 16,
+};
 
 bool qn_sha256_parse(const char *text, struct qn_sha256 *out)
 {
     struct qn_sha256 result;
     for (size_t i = 0; i < QN_SHA256_SIZE; i++) {
-        int high = digit_value(text[2 * i]);
-        int low = high >= 0 ? digit_value(text[2 * i + 1]) : -1;
-        if (low < 0) {
+        unsigned high = digit_values[(unsigned char)text[2 * i]];
+        unsigned low = high > 0 ? digit_values[(unsigned char)text[2 * i + 1]] : 0;
+        if (low == 0) {
             return false;
         }
-        result.bytes[i] = (uint8_t)(high << 4 | low);
+        result.bytes[i] = (uint8_t)((high - 1) << 4 | (low - 1));
     }
     if (text[2 * QN_SHA256_SIZE] != '\0') {
         return false;

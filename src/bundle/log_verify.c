@@ -55,7 +55,7 @@ static void report_missing(const struct check *self, int64_t first, int64_t last
 static void report_hash(const struct check *self, int64_t version, const char *who, const struct qn_sha256 *expected)
 {
     char text[QN_SHA256_TEXT_SIZE];
-    char expected_text[QN_SHA256_TEXT_SIZE + 64];
+    char expected_text[QN_SHA256_TEXT_SIZE + 160];
     char found[QN_SHA256_TEXT_SIZE];
     qn_sha256_format(expected, text);
     qn_sha256_format(&self->hashes[version], found);

@@ -17,6 +17,7 @@
 
 #define FIRST_SLOTS   ((size_t)64)
 #define KIND_BLOCK    255
+#define INDEX_BITS    40
 #define NAMED         3 /* conflicts that a message names */
 #define CONFLICT_TEXT 600
 
@@ -25,8 +26,8 @@ struct qn_bundle_state {
     size_t n_entries; /* with holes */
     size_t n_live;
     size_t capacity;
-    size_t *slots;  /* index + 1; 0: empty */
-    size_t n_slots; /* a power of two, more than twice n_entries */
+    uint64_t *slots; /* index + 1 and, above INDEX_BITS, a part of the key's hash; 0: empty */
+    size_t n_slots;  /* a power of two, more than twice n_entries */
     uint64_t key[2];
     /* Entries that came together, in one array, and their texts. */
     struct qn_state_entry *items;
@@ -110,34 +111,52 @@ static bool keys_equal(const struct entry_key *a, const struct entry_key *b)
     return a->kind == b->kind && qn_text_equal(a->a, b->a) && qn_text_equal(a->b, b->b);
 }
 
+static inline size_t index_of(uint64_t slot)
+{
+    return (size_t)(slot & ((UINT64_C(1) << INDEX_BITS) - 1)) - 1;
+}
+
+/* The slot of a key that hashes so: that of its entry, or the first empty one. There is always an empty one. */
+static size_t find_slot(const struct qn_bundle_state *state, const struct entry_key *key, size_t hash)
+{
+    size_t mask = state->n_slots - 1;
+    size_t slot = hash & mask;
+    for (; state->slots[slot] != 0; slot = (slot + 1) & mask) {
+        if (state->slots[slot] >> INDEX_BITS != hash >> INDEX_BITS) {
+            continue; /* without a look at the entry, which is far away */
+        }
+        const struct qn_state_entry *entry = state->entries[index_of(state->slots[slot])];
+        if (entry != NULL) {
+            struct entry_key found = key_of(&entry->change);
+            if (keys_equal(&found, key)) {
+                return slot;
+            }
+        }
+    }
+    return slot;
+}
+
 /* The index of an entry; n_entries where it is not there. */
 static size_t find(const struct qn_bundle_state *state, const struct entry_key *key)
 {
     if (state->n_slots == 0) {
         return state->n_entries;
     }
-    size_t mask = state->n_slots - 1;
-    for (size_t slot = hash_key(state, key) & mask; state->slots[slot] != 0; slot = (slot + 1) & mask) {
-        const struct qn_state_entry *entry = state->entries[state->slots[slot] - 1];
-        if (entry != NULL) {
-            struct entry_key found = key_of(&entry->change);
-            if (keys_equal(&found, key)) {
-                return state->slots[slot] - 1;
-            }
-        }
-    }
-    return state->n_entries;
+    size_t slot = find_slot(state, key, hash_key(state, key));
+    return state->slots[slot] != 0 ? index_of(state->slots[slot]) : state->n_entries;
 }
 
-static void insert_slot(struct qn_bundle_state *state, size_t index)
+/* Put an entry that is in the list into the table; false: its like is there. */
+static bool insert_slot(struct qn_bundle_state *state, size_t index)
 {
     struct entry_key key = key_of(&state->entries[index]->change);
-    size_t mask = state->n_slots - 1;
-    size_t slot = hash_key(state, &key) & mask;
-    while (state->slots[slot] != 0) {
-        slot = (slot + 1) & mask;
+    size_t hash = hash_key(state, &key);
+    size_t slot = find_slot(state, &key, hash);
+    if (state->slots[slot] != 0) {
+        return false;
     }
-    state->slots[slot] = index + 1;
+    state->slots[slot] = (uint64_t)(index + 1) | (uint64_t)(hash >> INDEX_BITS) << INDEX_BITS;
+    return true;
 }
 
 static void free_entry(const struct qn_bundle_state *state, struct qn_state_entry *entry)
@@ -147,12 +166,16 @@ static void free_entry(const struct qn_bundle_state *state, struct qn_state_entr
     }
 }
 
-/* There is room for it. */
-static void append_entry(struct qn_bundle_state *state, struct qn_state_entry *entry)
+/* There is room for it; false: its like is there. */
+static bool append_entry(struct qn_bundle_state *state, struct qn_state_entry *entry)
 {
     state->entries[state->n_entries] = entry;
-    insert_slot(state, state->n_entries++);
+    if (!insert_slot(state, state->n_entries)) {
+        return false;
+    }
+    state->n_entries++;
     state->n_live++;
+    return true;
 }
 
 /* Build the list, without its holes, and a table that is at most half full anew, for so many entries and one more. */
@@ -163,7 +186,7 @@ static enum qn_status rebuild(struct qn_bundle_state *state, size_t count, struc
         n_slots *= 2;
     }
     struct qn_state_entry **entries = qn_realloc_array(NULL, n_slots / 2, sizeof *entries);
-    size_t *slots = qn_calloc(n_slots, sizeof *slots);
+    uint64_t *slots = qn_calloc(n_slots, sizeof *slots);
     if (entries == NULL || slots == NULL) {
         qn_free(entries);
         qn_free(slots);
@@ -183,7 +206,7 @@ static enum qn_status rebuild(struct qn_bundle_state *state, size_t count, struc
     state->capacity = n_slots / 2;
     state->n_slots = n_slots;
     for (size_t i = 0; i < live; i++) {
-        insert_slot(state, i);
+        (void)insert_slot(state, i); /* no two are alike */
     }
     return QN_OK;
 }
@@ -301,7 +324,7 @@ enum qn_status qn_bundle_state_change(struct qn_bundle_state *state, const struc
         state->n_live--;
     }
     if (entry != NULL) {
-        append_entry(state, entry);
+        (void)append_entry(state, entry); /* its like has just gone */
     }
     return QN_OK;
 }
@@ -325,7 +348,7 @@ enum qn_status qn_bundle_state_renew(struct qn_bundle_state *state, const struct
         struct qn_state_entry *entry = state->entries[index];
         state->entries[index] = NULL;
         state->n_live--;
-        append_entry(state, entry);
+        (void)append_entry(state, entry); /* its like has just gone */
     }
     return QN_OK;
 }
@@ -378,11 +401,9 @@ static enum qn_status add_items(struct qn_bundle_state *state, struct qn_state_e
 {
     QN_TRY(rebuild(state, count, err));
     for (size_t i = 0; i < count; i++) {
-        const struct entry_key key = key_of(&items[i].change);
-        if (find(state, &key) < state->n_entries) {
+        if (!append_entry(state, &items[i])) {
             return qn_error_set(err, QN_ERR_DATA, "entry %zu of a state is there twice", i);
         }
-        append_entry(state, &items[i]);
     }
     return QN_OK;
 }
