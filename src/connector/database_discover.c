@@ -268,7 +268,7 @@ static enum qn_status sort_attached(const struct discovery *discovery, struct ra
 
 /* ---- cutting what lies between ---- */
 
-/* "select the first key of each piece of `rows_per_range` rows". Rows of one key are never cut apart: they have one rank. */
+/* Every `rows_per_range`-th key of a gap, in order. One that many rows have may come more than once. */
 static enum qn_status put_cuts(const struct discovery *discovery, const struct database_range *gap,
                                struct qn_buffer *sql, struct qn_error *err)
 {
@@ -278,13 +278,25 @@ static enum qn_status put_cuts(const struct discovery *discovery, const struct d
     QN_TRY(qn_buffer_check(&key, "a column", err));
     qn_buffer_append_text(sql, "select ");
     qn__database_put_text_of(database, "k", sql);
-    qn_buffer_printf(sql,
-                     " as k from (select k, r, piece, lag(piece) over (order by r) as before from "
-                     "(select k, r, (r - 1) / %lld as piece from (select %s as k, rank() over (order by %s) as r",
-                     (long long)database->rows_per_range, key.data, key.data);
+    qn_buffer_printf(sql, " as k from (select %s as k, row_number() over (order by %s) as r", key.data, key.data);
     QN_TRY(qn__database_put_source(database, discovery->table, gap, sql, err));
-    qn_buffer_append_text(sql, ") a) b) c where before is null or before <> piece order by r");
+    qn_buffer_printf(sql, ") a where (r - 1) %% %lld = 0 order by r", (long long)database->rows_per_range);
     return qn_buffer_check(sql, "a statement", err);
+}
+
+/* Leave each key once: rows of one key are not cut apart. */
+static void drop_repeated(struct database_rows *cuts)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < cuts->n_rows; i++) {
+        char *value = cuts->values[i];
+        if (n > 0 && value != NULL && cuts->values[n - 1] != NULL && qn_text_equal(value, cuts->values[n - 1])) {
+            qn_free(value);
+        } else {
+            cuts->values[n++] = value;
+        }
+    }
+    cuts->n_rows = n;
 }
 
 /* The greatest key of a gap that has rows. */
@@ -344,6 +356,7 @@ static enum qn_status cut_gap(const struct discovery *discovery, const struct da
     QN_TRY(put_cuts(discovery, gap, &sql, err));
     QN_TRY(qn__database_read(discovery->connection, sql.data, columns, 1, &cuts, err));
     enum qn_status status = QN_OK;
+    drop_repeated(&cuts);
     for (size_t i = 0; status == QN_OK && i < cuts.n_rows; i++) {
         struct database_range piece = { 0 };
         status = make_piece(discovery, gap, &cuts, i, &piece, err);
