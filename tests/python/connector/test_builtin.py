@@ -324,3 +324,42 @@ def test_no_connector_imports_pyarrow() -> None:
     code = "import sys, qanat as qn; qn.open_connector('files', {'path': '/'}); print('pyarrow' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+# ---- in bundles ----
+
+
+def test_a_bundle_follows_a_table(orders: str, tmp_path: Path) -> None:
+    """Ranges that are kept, rows that come between, behind and without a key, rows that go: each row once."""
+    bundle = qn.create(str(tmp_path / "bundle"))
+    arguments = {"connection": orders, "table": "orders", "key": "id", "rows_per_range": "300", "version": "count"}
+    bundle.create_source("database", arguments, fetch=False)
+    assert len(bundle.fetch("base", "add")[0].added) == 4
+    bundle.commit("first load")
+    with qn.connect(orders) as connection:
+        connection.execute("insert into orders (id) values (5000), (null), (-1)")
+        connection.execute("delete from orders where id between 10 and 19")
+    (result,) = bundle.fetch("base", "update")
+    assert result.replaced == ["orders[id >= 0 and id < 300]"]
+    assert sorted(result.added) == [
+        "orders[id > 999 and id <= 5000]",
+        "orders[id >= -1 and id < 0]",
+        "orders[id is null]",
+    ]
+    bundle.commit("what has changed")
+    with qn.connect(orders) as connection:
+        expected = connection.execute("select id from orders")["id"].to_list()
+    kept = bundle.to_pyarrow().column("id").to_pylist()
+    assert sorted(kept, key=str) == sorted(expected, key=str)
+
+
+def test_a_bundle_refers_to_a_url(web: str, tmp_path: Path) -> None:
+    write_all_formats(tmp_path)
+    bundle = qn.create(str(tmp_path / "bundle"))
+    bundle.create_source("http", {"url": f"{web}/ok/a.parquet", "copy": "false"}, fetch=False)
+    bundle.fetch("base", "add")
+    bundle.commit("a reference")
+    assert bundle.to_pyarrow().to_pylist() == ROWS
+    pq.write_table(TABLE.slice(1), tmp_path / "a.parquet")
+    with pytest.raises(qn.QanatError):  # it is not what was attached
+        bundle.to_pyarrow()
