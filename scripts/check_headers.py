@@ -1,7 +1,7 @@
 """Check that every header compiles alone, without warnings.
 
-Public headers as C11 and as C++17, with nothing but include/ on the path, that of sdk/c likewise; headers of src/ as GNU
-C11, as the build has them. Prints what the compiler says and exits non-zero where a header fails.
+Public headers as C11 and as C++17, with nothing but include/ on the path, that of sdk/c likewise; headers of src/ as
+GNU C11, as the build has them. Prints what the compiler says and exits non-zero where a header fails.
 usage: check_headers.py [--nanoarrow FOLDER]... [ROOT]   (FOLDER: its include folders; found in build/ by default)
 """
 

@@ -28,7 +28,8 @@ QANAT_TORTURE=1 $python -m pytest -q tests/python/test_task.py -k kills
 QANAT_TORTURE=1 $python -m pytest -q tests/python/processor/test_many_runs.py
 
 echo "== connectors: gigabytes through a process of a fixed size"
-QANAT_TORTURE=1 $python -m pytest -q sdk/python/tests/test_memory.py tests/python/connector/test_pages.py
+QANAT_TORTURE=1 $python -m pytest -q sdk/python/tests/test_memory.py tests/python/connector/test_pages.py \
+    tests/python/connector/test_languages.py
 
 echo "== connectors: 6 GiB, the longest frame of version 1, 10 million locations"
 python3=$(command -v python3)

@@ -8,6 +8,7 @@ import re
 import shutil
 import struct
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -139,6 +140,20 @@ def test_connector_survives_what_is_no_request(squares: tuple[str, list[str]]) -
     assert replies[4]["result"] == "pong"
     assert "qanat" not in replies[5]["result"]  # the offer of version 2 is nobody's business here
     assert replies[-1]["result"] == {"ok": True}
+
+
+def test_kit_finds_nothing_wrong(squares: tuple[str, list[str]], request: pytest.FixtureRequest) -> None:
+    if not os.environ.get("QANAT_TORTURE") and "[c]" not in request.node.name:
+        pytest.skip("only the one in C, but in `make torture`")
+    done = subprocess.run(
+        [sys.executable, "-m", "qanat", "connector", "test", squares[0], "--json"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    report = json.loads(done.stdout)
+    assert report["ok"] and done.returncode == 0, done.stdout
+    assert report["counts"]["passed"] >= 20 and "warned" not in report["counts"], report["counts"]
 
 
 # ---- the bytes of arrow.md ----
