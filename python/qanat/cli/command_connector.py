@@ -84,8 +84,8 @@ def _record(subject: Subject, file: str) -> str:
 @click.option("--locations", metavar="N", default=5, type=click.IntRange(1), help="How many locations are read (5).")
 @click.option("--rows", metavar="N", default=100_000, type=click.IntRange(1), help="Rows of each that are compared.")
 @click.option("--timeout", metavar="SECONDS", default=60.0, type=click.FloatRange(0.1), help="Without an answer (60).")
-@click.option("--patience", metavar="SECONDS", default=5.0, type=click.FloatRange(0.1),
-              help="How long ending and cancelling may take (5).")  # fmt: skip
+@click.option("--patience", metavar="SECONDS", default=10.0, type=click.FloatRange(0.1),
+              help="How long ending and cancelling may take (10).")  # fmt: skip
 @click.option("--record", metavar="FILE", help="Keep what is asked and answered in a new cassette.")
 @click.option("--json", "as_json", is_flag=True, help="The report as one JSON object.")
 def test_command(

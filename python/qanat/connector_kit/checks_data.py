@@ -243,7 +243,7 @@ def skip_rows(subject: Subject) -> str:
 def version_1(subject: Subject) -> str:
     if subject.version == 1:
         raise Skipped("it speaks no other version")
-    talk = subject.talk(1)
+    talk = subject.talk(1, beside=True)
     try:
         for location in subject.chosen():
             difference = _compare(subject.samples[location["location"]], subject.read(location, talk=talk))
@@ -252,6 +252,21 @@ def version_1(subject: Subject) -> str:
     finally:
         subject.end(talk)
     return "the same data for hosts of version 1"
+
+
+def errors_survive(subject: Subject) -> str:
+    talk = subject.shared()
+    name = "qanat-connector-test: there is no such location"
+    try:
+        subject.read({"location": name}, talk=talk)
+        answered = "it is answered with data"
+    except ReplyFault as fault:
+        if fault.code not in (-32000, -32602):
+            raise Fault(f"data of a location that is not there has the error code {fault.code}; it is -32000") from None
+        answered = f"error {fault.code}"
+    if talk.ask("ping", {}) != "pong":
+        raise Fault("it does not answer ping after that")
+    return f"{answered}, and it goes on"
 
 
 # ---- schema, URLs, arguments ----------------------------------------------------------------------------------------
@@ -433,6 +448,14 @@ CHECKS = (
         "an interrupted fetch goes on in the middle",
         skip_rows,
         ("data.repeatable",),
+    ),
+    Check(
+        "data.unknown_location",
+        "survives a location that is not there",
+        "locations go away between discovery and fetch: that one fails, and no other",
+        errors_survive,
+        ("discover.answers", "protocol.ping"),
+        True,
     ),
     Check(
         "data.version_1",

@@ -8,26 +8,23 @@ import time
 from qanat.connector_kit.checks_data import _compare, _name
 from qanat.connector_kit.kit import Check, Skipped, Warned
 from qanat.connector_kit.subject import Subject
-from qanat.connector_kit.talk import Fault, ReplyFault, Talk
+from qanat.connector_kit.talk import Fault, ReplyFault
+from qanat.errors import QanatError
 
 MUCH = 64 << 20  # bytes of a location that say something about memory
 _ROUNDS = 12
 
 
 def several(subject: Subject) -> str:
-    """Two of them at once."""
-    subject.drop()
-    talks = [subject.talk(subject.version, beside=True) for _ in range(2)]
+    """One more beside the one that works."""
+    subject.shared().ask("discover", {"attached_locations": [], **subject.options.arguments})
+    talk = subject.talk(subject.version, beside=True)
     try:
-        for talk in talks:
-            talk.request("discover", {"attached_locations": [], **subject.options.arguments})
-        for talk in talks:
-            reply = talk.reply("discover")
-            if "error" in reply:
-                raise Fault(f"with another process beside it, discover fails: {reply['error'].get('message')}")
+        talk.ask("discover", {"attached_locations": [], **subject.options.arguments})
+    except ReplyFault as fault:
+        raise Fault(f"with another process beside it, discover fails: {fault}") from None
     finally:
-        for talk in talks:
-            subject.end(talk)
+        subject.end(talk)
     return "two processes at once"
 
 
@@ -85,17 +82,14 @@ def memory(subject: Subject) -> str:
 
 
 def descriptors(subject: Subject) -> str:
-    talk = subject.talk(subject.version)
-    try:
-        counts = []
-        for _ in range(2):
-            for _ in range(_ROUNDS):
-                talk.ask("discover", {"attached_locations": [], **subject.options.arguments})
-                for location in subject.chosen()[:1]:
-                    subject.read(location, talk=talk, **({"_limit": 1} if talk.version == 2 else {}))
-            counts.append(talk.descriptors())
-    finally:
-        subject.end(talk)
+    talk = subject.shared()
+    counts = []
+    for _ in range(2):
+        for _ in range(_ROUNDS):
+            talk.ask("discover", {"attached_locations": [], **subject.options.arguments})
+            for location in subject.chosen()[:1]:
+                subject.read(location, talk=talk, **({"_limit": 1} if talk.version == 2 else {}))
+        counts.append(talk.descriptors())
     first, last = counts
     if first is None or last is None:
         raise Skipped("this system does not tell the open files of a process")
@@ -104,28 +98,23 @@ def descriptors(subject: Subject) -> str:
     return f"{last} open files after {2 * _ROUNDS} rounds"
 
 
-def _used(subject: Subject) -> Talk:
-    """A process that has done some work."""
-    talk = subject.talk(subject.version)
-    talk.ask("discover", {"attached_locations": [], **subject.options.arguments})
-    for location in subject.chosen()[:1]:
-        subject.read(location, talk=talk)
-    return talk
-
-
 def eof(subject: Subject) -> str:
-    talk = _used(subject)
+    talk = subject.shared()
+    talk.ask("discover", {"attached_locations": [], **subject.options.arguments})
+    talk.close_input()
+    begin = time.monotonic()
     try:
-        talk.close_input()
-        begin = time.monotonic()
-        if not talk.ends_within(subject.options.patience):
-            raise Fault(f"it still ran {subject.options.patience:g} s after its standard input had ended")
-        code = talk.process.returncode
+        ended = talk.ends_within(subject.options.patience)
         took = time.monotonic() - begin
-        if code != 0:
-            raise Fault(f"it ended with {_code(code)}; a connector that was not needed any more ends with 0")
+        talk.process.kill()
+        code = talk.process.wait()
+        subject.left_behind = talk.left_behind()
     finally:
-        subject.end(talk)
+        subject.drop()
+    if not ended:
+        raise Fault(f"it still ran {subject.options.patience:g} s after its standard input had ended")
+    if code != 0:
+        raise Fault(f"it ended with {_code(code)}; a connector that is not needed any more ends with 0")
     return f"after {took:.2f} s"
 
 
@@ -158,17 +147,11 @@ def sigterm(subject: Subject) -> str:
 
 
 def children(subject: Subject) -> str:
-    talk = _used(subject)
-    try:
-        talk.close_input()
-        talk.ends_within(subject.options.patience)
-        talk.process.kill()
-        talk.process.wait()
-        left = talk.left_behind()
-        if left:
-            raise Fault(f"{len(left)} processes that it has started still run, first: {left[0][:80]}")
-    finally:
-        subject.end(talk)
+    left = subject.left_behind
+    if left is None:
+        raise Skipped("no process of it has come to its end")
+    if left:
+        raise Fault(f"{len(left)} processes that it has started still run, first: {left[0][:80]}")
     return "no process is left behind"
 
 
@@ -186,10 +169,15 @@ def _through(subject: Subject, uri: str) -> str:
     if subject.heard():
         raise Skipped("what it prints on standard output would break it: see protocol.stdout")
     subject.drop()
-    for location in subject.chosen():
-        difference = _compare(subject.samples[location["location"]], subject.read_by_host(uri, location))
-        if difference not in ("same", "order"):
-            raise Fault(f"{_name(location)}: by the protocol, then by {uri.partition('::')[0]}::, {difference}")
+    try:
+        handle = subject.open(uri)
+    except QanatError as error:
+        raise Fault(str(error)) from None
+    with handle:
+        for location in subject.chosen():
+            difference = _compare(subject.samples[location["location"]], subject.read_by_host(handle, location))
+            if difference not in ("same", "order"):
+                raise Fault(f"{_name(location)}: by the protocol, then by {uri.partition('::')[0]}::, {difference}")
     return f"the same data as {uri.partition('::')[0]}::"
 
 

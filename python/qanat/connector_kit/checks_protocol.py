@@ -6,7 +6,7 @@ import json
 
 from qanat.connector_kit.kit import Check, Skipped
 from qanat.connector_kit.subject import Subject
-from qanat.connector_kit.talk import Fault, ReplyFault, Talk
+from qanat.connector_kit.talk import Fault, Talk
 
 
 def _line(method: str, params: object) -> bytes:
@@ -21,8 +21,7 @@ def _goes_on(talk: Talk) -> None:
 
 
 def starts(subject: Subject) -> str:
-    talk = subject.talk(1)
-    subject.end(talk)
+    subject.share(subject.talk(1))
     return "it speaks version 1 where nothing else is offered"
 
 
@@ -34,8 +33,7 @@ def ping(subject: Subject) -> str:
 def version_2(subject: Subject) -> str:
     talk = subject.talk(2)
     subject.version = talk.version
-    subject.end(talk)
-    subject.drop()
+    subject.share(talk)
     if subject.version == 1:
         return "it declines: version 1, up to 4 GiB a location, errors without a kind"
     return "it takes version 2"
@@ -96,21 +94,6 @@ def stdout(subject: Subject) -> str:
     return "nothing else was heard in all of the checks"
 
 
-def errors_survive(subject: Subject) -> str:
-    """Asked last of all, of a connector that answers: an error in data() is one of that location."""
-    talk = subject.shared()
-    name = "qanat-connector-test: there is no such location"
-    try:
-        subject.read({"location": name}, talk=talk)
-        answered = "it is answered with data"
-    except ReplyFault as fault:
-        if fault.code not in (-32000, -32602):
-            raise Fault(f"data of a location that is not there has the error code {fault.code}; it is -32000") from None
-        answered = f"error {fault.code}"
-    _goes_on(talk)
-    return f"{answered}, and it goes on"
-
-
 FIRST = (
     Check(
         "protocol.starts",
@@ -169,14 +152,6 @@ FIRST = (
     ),
 )
 LAST = (
-    Check(
-        "data.unknown_location",
-        "survives a location that is not there",
-        "locations go away between discovery and fetch: that one fails, and no other",
-        errors_survive,
-        ("discover.answers", "protocol.ping"),
-        True,
-    ),
     Check(
         "protocol.stdout",
         "keeps standard output for the protocol",

@@ -31,7 +31,7 @@ class Options:
     arguments: Mapping[str, str] = field(default_factory=dict)
     folder: str = "."
     timeout: float = 60.0  # seconds without an answer
-    patience: float = 5.0  # seconds that ending and cancelling may take
+    patience: float = 10.0  # seconds that ending and cancelling may take
     locations: int = 5  # how many are read
     rows: int = 100_000  # of a location, that are compared
 
@@ -63,6 +63,7 @@ class Subject:
         self.described: dict[str, Any] | None = None
         self.locations: list[dict[str, Any]] = []
         self.samples: dict[str, Sample] = {}
+        self.left_behind: list[str] | None = None  # processes, after the end of one that had worked
         self._talks: list[Talk] = []
         self._shared: Talk | None = None
         self._handle: ConnectorHandle | None = None
@@ -124,6 +125,11 @@ class Subject:
             self.drop()
             self._shared = self.talk(self.version)
         return self._shared
+
+    def share(self, talk: Talk) -> None:
+        """This process is the one that most checks speak to from now on."""
+        self.drop()
+        self._shared = talk
 
     def heard(self) -> list[str]:
         """What stood on standard output and was no part of the protocol, so far."""
@@ -203,14 +209,9 @@ class Subject:
                 stream._raise_failure()
                 raise
 
-    def read_by_host(self, uri: str, location: Mapping[str, Any]) -> Sample:
-        """The same through a handle of its own."""
-
-        def read() -> Sample:
-            with self.open(uri) as handle:
-                return self._read_handle(handle, location, {})
-
-        return _host(read)
+    def read_by_host(self, handle: ConnectorHandle, location: Mapping[str, Any]) -> Sample:
+        """The same through the host."""
+        return _host(lambda: self._read_handle(handle, location, {}))
 
     def _read_wire(self, talk: Talk, location: Mapping[str, Any], asked: Mapping[str, Any]) -> Sample:
         reading, reply, _ = talk.data(location, {**self.options.arguments, **asked})

@@ -152,11 +152,15 @@ def data(identifier, params):
         return
     line({"id": identifier, "result": {"ok": True, "applied": applied}})
     cancelled = None
+    first = True
     if size:
         for part in parts(path, chosen):
             if ring:
                 message(3, struct.pack(">II", 99, 1))
             message(0, part)
+            if FAULT == "cancel" and chosen == "full" and first:
+                select.select([0], [], [], 0.5)
+            first = False
             listen()
             if cancelled == identifier:
                 if FAULT == "cancel":
