@@ -58,7 +58,8 @@ static bool blocks_equal(const struct qn_state_entry *a, const struct qn_state_e
     const struct qn_change *y = &b->change;
     return texts_equal(x->version, y->version) && texts_equal(x->source, y->source) &&
            texts_equal(x->format, y->format) && texts_equal(x->sha256, y->sha256) && texts_equal(x->url, y->url) &&
-           x->rows == y->rows && x->bytes == y->bytes && texts_equal(a->schema, b->schema);
+           texts_equal(x->origin, y->origin) && x->rows == y->rows && x->bytes == y->bytes &&
+           texts_equal(a->schema, b->schema);
 }
 
 static void add(struct plan *plan, const struct qn_state_entry *entry, enum qn_change_kind kind)

@@ -3,9 +3,9 @@
  *
  * Layout (docs/formats/bundle.md, "Snapshots"), integers little-endian: "QANATSTA", u32 1, u32 0, u64 version, 32 bytes: the
  * SHA-256 of that commit's file, u64 count, u64 size of the texts, count times an entry of 64 bytes, the texts, 32 bytes: the
- * SHA-256 of all before. An entry: u32 kind (0: a block, else an object's kind plus one), u32 zero, eight u32 that say where
- * in the texts pack, location, version, source, format, sha256, url and schema begin (0: none; an object has name and value),
- * i64 rows, i64 bytes, i64 commit. A text ends with a NUL; the first byte of the texts is one too. One state has one file.
+ * SHA-256 of all before. An entry: u32 kind (0: a block, else an object's kind plus one), nine u32 that say where in the texts
+ * pack, location, version, source, format, sha256, url, origin and schema begin (0: none; an object has name and value), i64
+ * rows, i64 bytes, i64 commit. A text ends with a NUL; the first byte of the texts is one too. One state has one file.
  * A snapshot only saves reading: one that is missing or wrong costs time, never an answer. Threads: no state.
  */
 #include "bundle/state_file.h"
@@ -24,7 +24,7 @@
 #define MAGIC      "QANATSTA"
 #define HEAD_SIZE  72
 #define ENTRY_SIZE 64
-#define N_TEXTS    8
+#define N_TEXTS    9
 #define MAX_TEXTS  ((size_t)UINT32_MAX)
 #define MAX_SIZE   ((size_t)16 << 30)
 #define KEPT       2 /* snapshots of a level; see remove_old */
@@ -77,10 +77,10 @@ static void put_entry(struct encoder *self, const struct qn_state_entry *entry)
         object ? change->name : change->pack, object ? change->value : change->location,
         object ? NULL : change->version,      object ? NULL : change->source,
         object ? NULL : change->format,       object ? NULL : change->sha256,
-        object ? NULL : change->url,          object ? NULL : entry->schema,
+        object ? NULL : change->url,          object ? NULL : change->origin,
+        object ? NULL : entry->schema,
     };
     put_u32(&self->entries, object ? (uint32_t)change->object + 1 : 0);
-    put_u32(&self->entries, 0);
     for (int i = 0; i < N_TEXTS; i++) {
         put_u32(&self->entries, place_text(self, i, texts[i]));
     }
@@ -215,7 +215,7 @@ static bool read_entry(const struct decoder *self, const char *bytes, struct qn_
     const char *texts[N_TEXTS];
     uint32_t kind = get_u32(bytes);
     for (int i = 0; i < N_TEXTS; i++) {
-        uint32_t place = get_u32(bytes + 8 + 4 * i);
+        uint32_t place = get_u32(bytes + 4 + 4 * i);
         if (place >= self->text_size) {
             return false;
         }
@@ -241,7 +241,8 @@ static bool read_entry(const struct decoder *self, const char *bytes, struct qn_
         change->format = texts[4];
         change->sha256 = texts[5];
         change->url = texts[6];
-        entry.schema = texts[7];
+        change->origin = texts[7];
+        entry.schema = texts[8];
         change->rows = get_i64(bytes + 40);
         change->bytes = get_i64(bytes + 48);
     }

@@ -71,6 +71,7 @@ static inline enum qn_status add_block(struct qn_bundle *bundle, const char *pac
                                 .source = "",
                                 .format = "arrow",
                                 .sha256 = sha256,
+                                .origin = text != NULL && strlen(text) % 2 == 0 ? "https://example.com/origin" : NULL,
                                 .rows = 1,
                                 .bytes = text != NULL ? (int64_t)strlen(text) : -1 };
     if (text != NULL) {
@@ -122,8 +123,9 @@ static inline char *text_of_state(const struct qn_bundle_state *state)
         if (change->kind == QN_CHANGE_SET) {
             qn_buffer_printf(&text, "%s/%s=%s ", qn_object_kind_name(change->object), change->name, change->value);
         } else {
-            qn_buffer_printf(&text, "%s/%s=%.8s(%s) ", change->pack, change->location, change->sha256,
-                             entry->schema != NULL ? entry->schema : "-");
+            qn_buffer_printf(&text, "%s/%s=%.8s(%s,%s,%s,%lld,%lld) ", change->pack, change->location, change->sha256,
+                             entry->schema != NULL ? entry->schema : "-", change->origin != NULL ? change->origin : "-",
+                             change->version, (long long)change->rows, (long long)change->bytes);
         }
     }
     qn_buffer_append_byte(&text, '.');

@@ -192,6 +192,16 @@ static int64_t duration_ms(void)
     return torture != NULL && strcmp(torture, "1") == 0 ? TORTURE_MS : SAMPLE_MS;
 }
 
+/* Read the whole bundle, holding no lock: what gives gc its turn. */
+static enum qn_status look_around(void)
+{
+    char *text = NULL;
+    QN_TRY(qn_bundle_verify(bundle_path, &text, NULL));
+    bool well = strcmp(text, "[]") == 0;
+    qn_text_free(text);
+    return well ? QN_OK : QN_ERR_DATA;
+}
+
 /* A writer's rounds until the deadline: a block of its own, and its count in a checkpoint of its own. It says how many
  * commits it has made. */
 static int64_t write_rounds(int writer, int64_t deadline, bool shared_block)
@@ -218,6 +228,9 @@ static int64_t write_rounds(int writer, int64_t deadline, bool shared_block)
         }
         if (status == QN_OK) {
             status = qn_bundle_commit(bundle, text, NULL, &err);
+        }
+        if (status == QN_OK && shared_block) {
+            status = look_around();
         }
         if (status == QN_ERR_CONFLICT && shared_block) { /* look again, decide again */
             status = qn_bundle_reset(bundle, NULL, &err);
@@ -269,7 +282,7 @@ static void end_writers(const struct writers *writers, int64_t rounds[MAX_WRITER
         (void)close(writers->pipes[i]);
         assert_int_equal(waitpid(writers->pids[i], &how, 0), writers->pids[i]);
         assert_true(WIFEXITED(how) && WEXITSTATUS(how) == 0);
-        assert_true(rounds[i] > 0);
+        assert_true(rounds[i] >= 0); /* 0: the others were always faster */
     }
 }
 
@@ -293,6 +306,7 @@ static void expect_history(const struct writers *writers, const int64_t rounds[M
         assert_int_equal(next[i], rounds[i]);
         total += rounds[i];
     }
+    assert_true(total > 0);
     print_message("%d writers made %lld commits\n", writers->count, (long long)total);
     char *ours = text_of(bundle);
     char *logged = text_of_log(bundle, qn_bundle_version(bundle));
@@ -342,12 +356,12 @@ static void gc__takes_nothing_from_writers(void **state)
     struct writers writers;
     int64_t rounds[MAX_WRITERS];
     struct qn_bundle *bundle = new_handle();
-    start_writers(&writers, 3, true);
+    start_writers(&writers, 2, true);
     int64_t deadline = qn_deadline_after_ms(duration_ms());
     int swept = 0;
     while (qn_deadline_remaining_ms(deadline) > 0) {
         char *text = NULL;
-        enum qn_status status = qn_bundle_gc(bundle, 0, -1, 0.05, &text, NULL);
+        enum qn_status status = qn_bundle_gc(bundle, 0, -1, 0.001, &text, NULL);
         assert_true(status == QN_OK || status == QN_ERR_TIMEOUT); /* writers may hold the lock all the time */
         swept += status == QN_OK;
         if (status == QN_OK) {
