@@ -272,6 +272,80 @@ static void fill(struct qn_bundle *bundle, int64_t last)
     }
 }
 
+static void expect_text(const char *found, const char *expected)
+{
+    assert_int_equal(found == NULL, expected == NULL);
+    if (expected != NULL) {
+        assert_string_equal(found, expected);
+    }
+}
+
+static void snapshot__keeps_every_text_of_a_block(void **state)
+{
+    (void)state;
+    static const char digest[] = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+    const struct qn_change blocks[] = {
+        { .kind = QN_CHANGE_ADD,
+          .pack = "p",
+          .location = "copy",
+          .version = "v1",
+          .source = "s",
+          .format = "arrow",
+          .sha256 = digest,
+          .origin = "https://example.com/exports/copy-v1",
+          .rows = 3,
+          .bytes = 4 },
+        { .kind = QN_CHANGE_ADD,
+          .pack = "p",
+          .location = "reference",
+          .version = "",
+          .source = "",
+          .format = "parquet",
+          .sha256 = "",
+          .url = "https://example.com/there",
+          .rows = -1,
+          .bytes = -1 },
+        { .kind = QN_CHANGE_ADD,
+          .pack = "p",
+          .location = "plain",
+          .version = "",
+          .source = "",
+          .format = "arrow",
+          .sha256 = digest,
+          .rows = 0,
+          .bytes = 0 },
+    };
+    static const char *const schemas[] = { "schema", NULL, NULL };
+    const struct qn_sha256 hash = { { 7 } };
+    struct qn_bundle_state *made = NULL;
+    struct qn_bundle_state *back = NULL;
+    assert_int_equal(qn_bundle_state_new(&made, NULL), QN_OK);
+    for (size_t i = 0; i < 3; i++) {
+        assert_int_equal(qn_bundle_state_change(made, &blocks[i], schemas[i], 5, NULL), QN_OK);
+    }
+    qn_auto_buffer file = QN_BUFFER_INIT;
+    qn_auto_buffer again = QN_BUFFER_INIT;
+    assert_int_equal(qn__snapshot_encode(made, 9, &hash, &file, NULL), QN_OK);
+    qn_bundle_state_free(made);
+    assert_int_equal(qn__snapshot_decode(&file, 9, &hash, &back, NULL), QN_OK);
+    for (size_t i = 0; i < 3; i++) {
+        const struct qn_state_entry *found = qn_bundle_state_block(back, "p", blocks[i].location);
+        assert_non_null(found);
+        expect_text(found->change.version, blocks[i].version);
+        expect_text(found->change.source, blocks[i].source);
+        expect_text(found->change.format, blocks[i].format);
+        expect_text(found->change.sha256, blocks[i].sha256);
+        expect_text(found->change.url, blocks[i].url);
+        expect_text(found->change.origin, blocks[i].origin);
+        expect_text(found->schema, schemas[i]);
+        assert_int_equal(found->change.rows, blocks[i].rows);
+        assert_int_equal(found->change.bytes, blocks[i].bytes);
+        assert_int_equal(found->version, 5);
+    }
+    assert_int_equal(qn__snapshot_encode(back, 9, &hash, &again, NULL), QN_OK);
+    qn_bundle_state_free(back);
+}
+
 #define SNAPSHOT "_qanat/checkpoint/00000000000000000255.state"
 
 static void snapshot__saves_reading_and_is_trusted_for_nothing_else(void **state)
@@ -581,6 +655,7 @@ int main(void)
         HANDLE_TEST(revert__to_each_version_equals_that_version),
         HANDLE_TEST(revert__is_refused_while_something_is_pending_or_gone),
         HANDLE_TEST(revert__takes_back_what_others_did_too),
+        cmocka_unit_test(snapshot__keeps_every_text_of_a_block),
         HANDLE_TEST(snapshot__saves_reading_and_is_trusted_for_nothing_else),
         HANDLE_TEST(snapshot__that_lies_is_found_by_verify),
         HANDLE_TEST(snapshot__old_ones_become_few),
