@@ -201,25 +201,37 @@ static enum qn_status open_and_plan(struct qn__fetch_source *run, struct qn_erro
     return status == QN_OK ? qn__fetch_plan(run, err) : status;
 }
 
+/* What is left of a source that could not say what it has. */
+static enum qn_status give_up(struct qn__fetch_source *run, const struct qn_error *error, struct qn_error *err)
+{
+    struct qn__fetch *fetch = run->fetch;
+    qn__fetch_jobs_dispose(run); /* what it said before it failed */
+    if (ends_fetch(error->status)) {
+        if (err != NULL) {
+            *err = *error;
+        }
+        return error->status;
+    }
+    if (fetch->options.quarantine && !fetch->source_failed) {
+        fetch->failure = *error; /* those of locations are none of the call */
+        fetch->failures++;
+    } else {
+        count_failure(fetch, error);
+    }
+    fetch->source_failed = true;
+    return put_result(run, false, error, err);
+}
+
 static enum qn_status do_source(struct qn__fetch_source *run, struct qn_error *err)
 {
     struct qn__fetch *fetch = run->fetch;
     struct qn_error error = QN_ERROR_INIT;
     enum qn_status status = open_and_plan(run, &error);
-    if (status != QN_OK && !ends_fetch(status)) {
-        if (fetch->options.quarantine && !fetch->source_failed) {
-            fetch->failure = error; /* those of locations are none of the call */
-            fetch->failures++;
-        } else {
-            count_failure(fetch, &error);
-        }
-        fetch->source_failed = true;
-        qn__fetch_jobs_dispose(run); /* what it said before it failed */
-        return put_result(run, false, &error, err);
+    if (status != QN_OK) {
+        error.status = status;
+        return give_up(run, &error, err);
     }
-    if (status == QN_OK) {
-        status = qn__fetch_run(run, &error);
-    }
+    status = qn__fetch_run(run, &error);
     for (size_t i = 0; i < run->n_jobs; i++) {
         if (run->jobs[i].outcome == QN__JOB_FAILED) {
             count_failure(fetch, run->jobs[i].error);

@@ -85,20 +85,40 @@ enum qn_status qn__bundle_place(struct qn_bundle *bundle, struct qn__block_place
     return qn__bundle_number(bundle, "system.connector_timeout", 0.001, QN__MAX_TIMEOUT, 0, &out->timeout, err);
 }
 
-/* The schema of all; a text that was taken in just before is not taken in again. */
+#define SEEN 16
+
+/* The texts of schemas that were taken in last: packs have few different ones. */
+struct seen_schemas {
+    const char *texts[SEEN];
+    size_t n;
+};
+
+static bool see_schema(struct seen_schemas *seen, const char *text)
+{
+    for (size_t i = 0; text != NULL && i < SEEN && i < seen->n; i++) {
+        if (qn_text_equal(seen->texts[i], text)) {
+            return true;
+        }
+    }
+    if (text != NULL) {
+        seen->texts[seen->n++ % SEEN] = text;
+    }
+    return false;
+}
+
+/* The schema of all. */
 static enum qn_status unify_blocks(const struct qn__block_place *place, const struct pack *pack,
                                    struct ArrowSchema *out, struct qn_error *err)
 {
     struct qn_unify *unify = NULL;
     QN_TRY(qn_unify_new(&unify, err));
     enum qn_status status = QN_OK;
-    const char *last = NULL;
+    struct seen_schemas seen = { .n = 0 };
     for (size_t i = 0; i < pack->n && status == QN_OK; i++) {
         const struct qn_state_entry *block = pack->blocks[i];
-        if (block->schema != NULL && last != NULL && qn_text_equal(block->schema, last)) {
+        if (see_schema(&seen, block->schema)) {
             continue;
         }
-        last = block->schema;
         qn_auto_schema schema = { 0 };
         status = qn__block_schema(place, block, &schema, err);
         if (status == QN_OK) {

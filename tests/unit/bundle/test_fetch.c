@@ -475,6 +475,32 @@ static void fetch__an_interrupt_ends_all_threads(void **state)
     assert_int_equal(running, 0);
 }
 
+static void fetch__an_interrupt_of_discovery_changes_nothing(void **state)
+{
+    (void)state;
+    static const struct place there[] = { PLACE("x", 0, 3), PLACE("y", 0, 3) };
+    struct qn_fetch_options options = { .struct_size = sizeof options };
+    pthread_t self = pthread_self();
+    for (int dry = 0; dry < 2; dry++) {
+        char *text = NULL;
+        int64_t undone = -1;
+        ARRANGE(0, there);
+        places[0].hangs = true;
+        options.dry_run = dry == 1;
+        interrupts_left = 3;
+        qn_interrupt_set(interrupt, &self);
+        enum qn_status status = qn_bundle_fetch(bundle, "base", QN_FETCH_SYNC, &options, &text, &error);
+        qn_interrupt_set(NULL, NULL);
+        assert_int_equal(status, QN_ERR_CANCELLED);
+        assert_null(text);
+        ok(qn_bundle_commit(bundle, "the source", NULL, &error));
+        ok(qn_bundle_reset(bundle, &undone, &error));
+        assert_int_equal(undone, 0);
+        places[0].hangs = false;
+    }
+    expect_fetch(QN_FETCH_ADD, "[\"x\",\"y\"]", "[]", "[]");
+}
+
 static void fetch__undo_drops_all_of_it(void **state)
 {
     (void)state;
@@ -513,6 +539,7 @@ int main(void)
         TEST(fetch__shows_progress),
         TEST(fetch__cancelled_keeps_what_was_attached),
         TEST(fetch__an_interrupt_ends_all_threads),
+        TEST(fetch__an_interrupt_of_discovery_changes_nothing),
         TEST(fetch__undo_drops_all_of_it),
     };
     register_places();
