@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 WARNINGS = ["-Wall", "-Wextra", "-Werror"]
-PACKAGES = ["libpq", "sqlite3", "openssl", "jansson"]
+PACKAGES = ["jansson", "libcurl", "libpq", "openssl", "sqlite3"]
 
 
 def compiler(variable: str, default: str) -> list[str]:

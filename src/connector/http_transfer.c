@@ -486,13 +486,17 @@ static enum qn_status follow(struct qn_http_exchange *exchange, struct request *
     if (curl_easy_getinfo(request->easy, CURLINFO_REDIRECT_URL, &to) != CURLE_OK || to == NULL) {
         return QN_OK;
     }
+    bool again = request->post && (status == 307 || status == 308); /* the body, too */
     bool insecure = strncasecmp(request->url, "https:", 6) == 0 && strncasecmp(to, "https:", 6) != 0;
     bool web = strncasecmp(to, "http:", 5) == 0 || strncasecmp(to, "https:", 6) == 0;
-    if (insecure || !web) {
+    bool foreign = !same_origin(exchange->http->url, to);
+    if (insecure || !web || (again && foreign)) {
         char *shown;
         QN_TRY(qn__http_show_url(to, &shown, err));
         (void)qn_error_set(err, QN_ERR_CONNECTION, "it is redirected to %.200s, which is %s", shown,
-                           web ? "not encrypted" : "neither http:// nor https://");
+                           !web       ? "neither http:// nor https://"
+                           : insecure ? "not encrypted"
+                                      : "another host: the body is not sent there");
         qn_free(shown);
         return finish_error(exchange, QN_ERR_CONNECTION, err);
     }
@@ -500,8 +504,8 @@ static enum qn_status follow(struct qn_http_exchange *exchange, struct request *
     if (copy == NULL) {
         return qn__no_memory(err);
     }
-    request->foreign = !same_origin(exchange->http->url, copy);
-    request->post = request->post && (status == 307 || status == 308);
+    request->foreign = foreign;
+    request->post = again;
     qn_free(request->url);
     request->url = copy;
     *moved_out = true;

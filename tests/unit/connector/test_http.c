@@ -463,6 +463,8 @@ static void secrets__stay_with_their_host(void **state)
                                   "\"header.Cookie\": \"a=b\", \"header.Accept-Language\": \"en\"";
     ok(get("away/a.arrow", headers));
     ok(get("home/a.arrow", headers)); /* the same host gets them */
+    refused(get("away/a.arrow", "\"method\": \"POST\", \"body\": \"x\""), QN_ERR_CONNECTOR,
+            "which is another host: the body is not sent there");
     struct qn_connector *connector = NULL;
     struct total total = { 0 };
     (void)snprintf(arguments, sizeof arguments, "{\"url\": \"http://user:pa%%3Ass@127.0.0.1:%d/home/a.arrow\"}", port);
