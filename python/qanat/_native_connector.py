@@ -291,7 +291,8 @@ def _find(entry: str, folder: str | None) -> Any:
         raise ConfigurationError(
             f'"python::{entry}" does not name a connector', hint='write "python::module:Class", as in an import'
         )
-    module = _import(module_name, folder if folder is not None else str(Path.cwd()))
+    here = str(Path.cwd())
+    module = _import(module_name, [here] if folder in (None, here) else [str(folder), here])
     found: Any = module
     for part in path.split("."):
         if not hasattr(found, part):
@@ -311,19 +312,19 @@ def _classes_of(module: ModuleType) -> str:
     return f"it has {', '.join(names)}" if names else "it has no class of qanat_sdk.Connector"
 
 
-def _import(name: str, folder: str) -> ModuleType:
-    """The module, found in the folder first. The folder stays at the end of sys.path, for what is imported later."""
+def _import(name: str, folders: list[str]) -> ModuleType:
+    """The module, found in the folders first. They stay at the end of sys.path, for what is imported later."""
     with _importing:
-        _check_loaded(name, folder)
+        _check_loaded(name, folders[0])
         importlib.invalidate_caches()
-        sys.path.insert(0, folder)
+        sys.path[:0] = folders
         try:
             return importlib.import_module(name)
         except ModuleNotFoundError as error:
             missing = error.name or ""
             if name == missing or name.startswith(f"{missing}."):
                 raise ConfigurationError(
-                    f'there is no module "{missing}" in {folder} or on the path of this Python',
+                    f'there is no module "{missing}" in {folders[0]} or on the path of this Python',
                     hint="the folder of the connector is the current one where no other is given",
                 ) from None
             if missing.partition(".")[0] == "bundlebase_sdk":
@@ -333,9 +334,10 @@ def _import(name: str, folder: str) -> ModuleType:
                 ) from None
             raise
         finally:
-            sys.path.remove(folder)
-            if folder not in sys.path:
-                sys.path.append(folder)
+            for folder in folders:
+                sys.path.remove(folder)
+                if folder not in sys.path:
+                    sys.path.append(folder)
 
 
 def _check_loaded(name: str, folder: str) -> None:

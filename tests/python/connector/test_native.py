@@ -248,10 +248,13 @@ def test_modules_are_found_in_the_folder_and_in_the_current_one(
     monkeypatch.chdir(tmp_path / "try_current")
     with qn.open_connector("python::try_given:C", folder=tmp_path / "try_given", allow_external_code=True) as handle:
         assert len(handle.discover()) == 3
+    with qn.open_connector("python::try_current:C", folder=tmp_path / "try_given", allow_external_code=True) as handle:
+        assert len(handle.discover()) == 3
     with qn.open_connector("python::try_current:C", allow_external_code=True) as handle:
         assert len(handle.discover()) == 3
 
 
+@pytest.mark.trace("D17")
 @pytest.mark.usefixtures("forgetting")
 def test_functions_and_objects_of_a_module_are_connectors_too(tmp_path: Path) -> None:
     written(
@@ -377,6 +380,7 @@ def test_import_of_qanat_stays_light() -> None:
     assert done.stdout.strip() == "[]"
 
 
+@pytest.mark.trace("D17")
 def test_a_class_of_another_sdk_with_the_same_methods(opener: Opener) -> None:
     class TheirLocation:
         def __init__(self) -> None:
