@@ -23,6 +23,9 @@ $python scripts/postgres_server.py -- meson test -C build/tsan --no-rebuild --pr
 echo "== Python suite, address and undefined-behaviour sanitizers"
 scripts/python_asan.sh
 
+echo "== bundles: writers for a minute each"
+QANAT_TORTURE=1 build/asan/tests/unit/bundle_test_bundle_crash
+
 echo "== kill loops at full length"
 QANAT_TORTURE=1 $python -m pytest -q tests/python/test_task.py -k kills
 QANAT_TORTURE=1 $python -m pytest -q tests/python/processor/test_many_runs.py

@@ -35,7 +35,7 @@ enum qn_status qn__bundle_enter(struct qn_bundle *bundle, enum qn__bundle_use us
         qn_error_set(err, QN_ERR_CONFIG,
                      "the bundle was opened at version %lld, which is not the newest: it is read-only",
                      (long long)bundle->version);
-        qn_error_hint(err, "open it without a version to change it, or revert it to this one");
+        qn_error_hint(err, "open it without a version to change it");
         return QN_ERR_CONFIG;
     }
     return QN_OK;

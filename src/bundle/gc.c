@@ -74,9 +74,10 @@ static enum qn_status sweep(struct gc *self, int bundle_fd, const struct qn_comm
     QN_TRY(raise_floor(self, log, err));
     QN_TRY(qn_blob_sweep(bundle_fd, self->min_age, is_needed, self, &blobs, err));
     QN_TRY(qn_commit_log_sweep(bundle_fd, self->min_age, &temporary, err));
+    temporary += blobs.temporary;
     qn_auto_buffer text = QN_BUFFER_INIT;
     qn_buffer_printf(&text, "{\"removed\":%lld,\"bytes\":%lld,\"temporary\":%lld}", (long long)blobs.removed,
-                     (long long)blobs.bytes, (long long)(blobs.temporary + temporary));
+                     (long long)blobs.bytes, (long long)temporary);
     return qn__document_take(&text, out, err);
 }
 
