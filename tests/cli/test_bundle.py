@@ -118,9 +118,10 @@ def test_what_fails_is_set_aside_and_driven_again(fed: Path) -> None:
 
 @pytest.mark.trace("C2")
 def test_external_code_has_to_be_allowed(fed: Path) -> None:
-    what, where, fix = three_lines(run(fed, "fetch", "data", "--connector", "test.shelf=ipc::shelf.py"))
+    done = run(fed, "fetch", "data", "--connector", "test.shelf=ipc::shelf.py")
+    what, where, fix = three_lines(done)
     assert "External code execution is disabled" in what and where == "data" and "allow_external_code" in fix
-    assert run(fed, "fetch", "data", "--connector", "test.shelf=ipc::shelf.py").returncode == 3
+    assert done.returncode == 3
 
 
 def test_files_are_committed_and_shown(folder: Path) -> None:
