@@ -8,6 +8,7 @@ negative scale) or would round (a Date64 with a time of day) it is an error that
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -22,8 +23,11 @@ from qanat.errors import DataError, NotSupportedError
 
 BATCH_ROWS = 65536
 PAGE_BYTES = 1 << 20
-GROUP_BYTES = 32 << 20  # of Arrow data, before it is encoded
+GROUP_BYTES = 32 << 20  # of Arrow data, before it is encoded: of all writers at work together
+LEAST_BYTES = 2 << 20  # of one of them
 GROUP_ROWS = 1 << 20
+
+_writers: weakref.WeakSet[Any] = weakref.WeakSet()  # that have gathered something
 
 
 # ---- in ----
@@ -115,13 +119,15 @@ class Writer:
         self._batches.append(made)
         self._rows += made.num_rows
         self._bytes += made.nbytes
-        if self._bytes >= GROUP_BYTES or self._rows >= GROUP_ROWS:
-            self._flush()
+        _writers.add(self)
+        limit = max(GROUP_BYTES // len(_writers), LEAST_BYTES)
+        if self._bytes >= limit or self._rows >= GROUP_ROWS:
+            self._flush(limit)
 
-    def _flush(self) -> None:
+    def _flush(self, limit: int) -> None:
         table = pa.Table.from_batches(self._batches, self._schema)
         # As one group, unless a batch was larger than two.
-        groups = max(self._bytes // GROUP_BYTES, self._rows // GROUP_ROWS, 1)
+        groups = max(self._bytes // limit, self._rows // GROUP_ROWS, 1)
         size = -(-self._rows // groups)
         self._batches = []
         self._rows = self._bytes = 0
@@ -129,8 +135,9 @@ class Writer:
 
     def finish(self) -> None:
         if self._batches:
-            self._flush()
+            self._flush(GROUP_BYTES)
         self._writer.close()
+        _writers.discard(self)
 
     def __del__(self) -> None:
         """A file that is given up is not ended: pyarrow's writer would write to it as it goes."""

@@ -59,6 +59,23 @@ def refused(form: str, data: bytes, words: str, **options: Any) -> QanatError:
 # ---- parquet ----
 
 
+def test_parquet_writers_at_work_together_share_what_they_gather() -> None:
+    table = pa.table({"id": pa.array(range(1 << 16), pa.int64())})
+    (batch,) = table.to_batches()
+    sinks = [io.BytesIO() for _ in range(16)]
+    writers = [FORMATS["parquet"].writer(table.schema, sink) for sink in sinks]  # type: ignore[arg-type]
+    most = 0
+    for _ in range(40):  # 20 MiB of each
+        for writer in writers:
+            writer.write(batch)  # type: ignore[arg-type]
+            most = max(most, sum(each._bytes for each in writers))  # type: ignore[attr-defined]
+    assert 8 << 20 < most <= (32 << 20) + 16 * batch.nbytes
+    for writer in writers:
+        writer.finish()
+    for sink in sinks:
+        assert pq.read_table(sink)["id"].to_pylist()[:: 1 << 16] == [0] * 40
+
+
 def every_type() -> pa.Table:
     big = 2**60
     return pa.table(
