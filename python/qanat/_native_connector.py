@@ -324,7 +324,7 @@ def _import(name: str, folders: list[str]) -> ModuleType:
             missing = error.name or ""
             if name == missing or name.startswith(f"{missing}."):
                 raise ConfigurationError(
-                    f'there is no module "{missing}" in {folders[0]} or on the path of this Python',
+                    f'module "{missing}" not found in {folders[0]} or on the path of this Python',
                     hint="the folder of the connector is the current one where no other is given",
                 ) from None
             if missing.partition(".")[0] == "bundlebase_sdk":

@@ -104,8 +104,10 @@ static enum qn_status find_uris(struct qn_bundle *bundle, const char *name, bool
 
 static enum qn_status unknown_name(const char *name, bool temporary, struct qn_error *err)
 {
-    return qn_error_set(err, QN_ERR_CONFIG, "connector \"%.80s\" is unknown: no%s connector of this name was imported",
-                        name, temporary ? " temporary" : "");
+    qn_error_set(err, QN_ERR_CONFIG, "connector \"%.80s\" is unknown: no%s connector of this name was imported", name,
+                 temporary ? " temporary" : "");
+    qn_error_hint(err, "temporary ones are of one handle: import them again after opening the bundle");
+    return QN_ERR_CONFIG;
 }
 
 /* Keep {platform: URI} under a name, or nothing (NULL or empty). The operation is open. Takes the reference over. */

@@ -138,9 +138,13 @@ static enum qn_status refer_to_location(struct pool *pool, struct qn__job *job, 
     return watch_batch(pool, job->block.rows > 0 ? job->block.rows : 0, 0, err);
 }
 
+/* Another version is another block, whatever it holds: the commit says which one was seen last. */
 static bool is_same(const struct qn__job *job)
 {
     const struct qn_change *known = &job->known->change;
+    if (job->location.version[0] != '\0' && !qn_text_equal(known->version, job->location.version)) {
+        return false;
+    }
     bool same_place = job->url != NULL ? known->url != NULL && qn_text_equal(known->url, job->url) : known->url == NULL;
     return same_place && qn_text_equal(known->sha256, job->block.sha256) &&
            qn_text_equal(known->format, job->block.format);

@@ -41,7 +41,7 @@ class FetchResult:
     failed: list[FailedLocation] = field(default_factory=list)
     rows: int = 0
     bytes: int = 0
-    """Of the rows, as Arrow."""
+    """Of the files with the rows."""
     seconds: float = 0.0
     dry_run: bool = False
     rows_after: int | None = None
@@ -135,6 +135,7 @@ class FetchProgress:
     """Known so far."""
     rows: int
     bytes: int
+    """Of the rows, as Arrow."""
     seconds: float
 
 

@@ -259,6 +259,9 @@ def test_connectors_are_imported_renamed_and_dropped(empty: qn.Bundle, shelf: An
             drop(name)
     with pytest.raises(qn.ConfigurationError, match=r"unknown\.name"):
         empty.create_source("unknown.name")
+    empty.import_temp_connector("test.absent", "python::no_such_module_anywhere:Shop")
+    with pytest.raises(qn.ConfigurationError, match=r'"test\.absent": module "no_such_module_anywhere" not found'):
+        empty.create_source("test.absent")
 
 
 def test_sources_are_kept_and_their_secrets_are_not_shown(empty: qn.Bundle, shelf: Any) -> None:

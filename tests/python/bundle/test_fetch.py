@@ -155,6 +155,18 @@ def test_what_failed_is_kept_and_driven_again(native: qn.Bundle, shelf: Any) -> 
     assert native.failures() == [] and ids(native) == [1, 2, 3]
 
 
+@pytest.mark.trace("B9", "B15")
+def test_a_retry_takes_the_new_version_of_what_has_not_changed(native: qn.Bundle, shelf: Any) -> None:
+    shelf.put("one", ONE)
+    native.fetch()
+    shelf.put("one", error="not today", version="v2")
+    native.fetch(mode="update", on_error="quarantine")
+    shelf.put("one", ONE, version="v2")
+    assert native.retry().replaced == ["one"]
+    assert [block.version for block in native.files()] == ["v2"]
+    assert native.failures() == [] and native.fetch(mode="update").is_empty()
+
+
 def test_a_failing_discovery_is_a_connector_error(bundle: qn.Bundle, shelf: Any) -> None:
     shelf.put("x", discover_error="the catalogue is closed")
     with pytest.raises(qn.ConnectorError, match="the catalogue is closed"):

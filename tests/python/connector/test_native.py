@@ -291,10 +291,10 @@ def test_functions_and_objects_of_a_module_are_connectors_too(tmp_path: Path) ->
         (
             "try_missing:C",
             qn.ConfigurationError,
-            'there is no module "try_missing" in ',
+            'module "try_missing" not found in ',
             "the folder of the connector",
         ),
-        ("try_bad.sub:C", qn.ConfigurationError, 'there is no module "try_bad.sub"', ""),
+        ("try_bad.sub:C", qn.ConfigurationError, 'module "try_bad.sub" not found', ""),
         ("try_bad:Nothing", qn.ConfigurationError, 'module "try_bad" has no "Nothing"', "it has There"),
         ("try_bad:plain", qn.ConnectorError, "TypeError: .* is no connector: it has no method discover", None),
         ("try_bad", qn.ConfigurationError, "does not name a connector", "python::module:Class"),
