@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shlex
 import sys
 import time
 from collections import Counter
@@ -77,7 +78,7 @@ def _record(subject: Subject, file: str) -> str:
 
 
 @command.command("test")
-@click.argument("target", metavar="MODULE:CLASS|URI")
+@click.argument("words", metavar="MODULE:CLASS|COMMAND|URI", nargs=-1, required=True)
 @click.option("--arg", "pairs", metavar="NAME=VALUE", multiple=True, help="An argument of the connector.")
 @click.option("--folder", metavar="PATH", default=".", type=click.Path(exists=True, file_okay=False),
               help="Where modules, scripts and relative paths begin.")  # fmt: skip
@@ -89,7 +90,7 @@ def _record(subject: Subject, file: str) -> str:
 @click.option("--record", metavar="FILE", help="Keep what is asked and answered in a new cassette.")
 @click.option("--json", "as_json", is_flag=True, help="The report as one JSON object.")
 def test_command(
-    target: str,
+    words: tuple[str, ...],
     pairs: tuple[str, ...],
     folder: str,
     locations: int,
@@ -101,9 +102,11 @@ def test_command(
 ) -> None:
     """Ask a connector everything that a host may ask, and report. Exit code 1 where a check has failed.
 
-    The connector is `module:Class` (both in a process of its own and as python::), or any URI. It is run: naming it
-    here allows its code.
+    The connector is `module:Class` (both in a process of its own and as python::), the command that starts it
+    (`planets.py`, `node squares.mjs`; its own options after `--`), or any URI. It is run: naming it here allows its
+    code.
     """
+    target = words[0] if len(words) == 1 else shlex.join(words)
     given = _arguments(pairs)
     begin = time.monotonic()
     results: list[Result] = []

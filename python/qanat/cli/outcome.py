@@ -60,7 +60,7 @@ def _advice(error: QanatError, code: int, known: Mapping[str, str]) -> str:
     if error.retryable:
         return "run it again: the same command may succeed later"
     if code == EXIT_CONFIGURATION:
-        return "correct the configuration and run it again; see docs/formats/task.md"
+        return "correct the configuration and run it again; the guides are in docs/guides"
     if error.detail:
         return str(error.detail)
     return "set QANAT_LOG=debug to see every statement"

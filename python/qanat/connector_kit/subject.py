@@ -21,6 +21,8 @@ _Result = TypeVar("_Result")
 
 MAX_NAME = 64 << 10
 _CLASS = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
+_RUNTIME = re.compile(r"[a-z][a-z0-9_]*")
+_BUILT_IN = ("files", "http", "database")
 _PROCESSES = {"java": ["java", "-jar"], "docker": ["docker", "run", "-i", "--rm"]}
 
 
@@ -72,9 +74,12 @@ class Subject:
     def _resolve(self, target: str) -> None:
         runtime, separator, rest = target.partition("::")
         if not separator and _CLASS.fullmatch(target):
-            runtime, separator, rest = "python", "::", target
-        if not separator:
+            runtime, rest = "python", target
+        elif target in _BUILT_IN:
             return
+        elif not separator or not _RUNTIME.fullmatch(runtime):
+            runtime, rest = "ipc", target
+            self.uri = f"ipc::{target}"
         if runtime == "python":
             self.in_process = f"python::{rest}"
             self.command = [sys.executable, "-m", "qanat_sdk", rest, self.folder]

@@ -6,6 +6,7 @@ import base64
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -182,6 +183,14 @@ def test_the_report_says_what_and_why(streams: Path) -> None:
     assert re.search(r"^3\d passed, 1 failed, 2 skipped in \d+\.\d s$", text, re.MULTILINE), text
 
 
+def test_a_command_is_a_connector_of_its_own_process(streams: Path) -> None:
+    words = shlex.split(raw(streams).removeprefix("ipc::"))
+    for target in (["--", *words], [shlex.join(words)]):
+        code, text = run("test", "--locations", "1", *target)
+        assert code == 0, text
+        assert re.search("^ok +protocol.starts ", text, re.MULTILINE), text
+
+
 def test_the_report_as_json(streams: Path) -> None:
     code, text = run("test", raw(streams, "url"), "--json")
     report = json.loads(text)
@@ -199,7 +208,7 @@ def test_the_report_as_json(streams: Path) -> None:
         (["ipc::"], 3, "has no command"),
         (["ipc::'open"], 3, "No closing quotation"),
         (["x", "--arg", "nothing"], 2, "is not NAME=VALUE"),
-        (["nothing-of-the-kind"], 1, "a connector's URI is runtime::entrypoint"),
+        (["nothing-of-the-kind"], 1, "nothing-of-the-kind cannot be started"),
         (["no_such_module:Class"], 1, "No module named 'no_such_module'"),
     ],
 )
