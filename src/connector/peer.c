@@ -2,7 +2,8 @@
  * peer.c: the conversation with one connector's process.
  *
  * All waiting for its standard output or input goes through wait_for, which reads its standard error meanwhile: a process
- * whose standard error is not read would block. What comes there counts as a sign of life. Threads: one at a time per peer.
+ * whose standard error is not read would block. What comes there counts as a sign of life; until the hands are shaken work
+ * does too, since an interpreter that loads its modules beside others may take long. Threads: one at a time per peer.
  */
 #include "connector/peer.h"
 
@@ -15,12 +16,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <qanat/plugin/driver.h>
+#include <time.h>
 #include <unistd.h>
 
-#define RING_FD       3    /* the child's number of it */
-#define STDERR_LINE   4096 /* bytes of a line that is told; longer ones are told in pieces */
-#define TAIL_READS    64   /* of what is there already: it may be written faster than it is read */
-#define LAST_WORDS_MS 1000 /* how long we wait to learn how a process ended that has closed its standard output */
+#define RING_FD       3     /* the child's number of it */
+#define STDERR_LINE   4096  /* bytes of a line that is told; longer ones are told in pieces */
+#define TAIL_READS    64    /* of what is there already: it may be written faster than it is read */
+#define LAST_WORDS_MS 1000  /* how long we wait to learn how a process ended that has closed its standard output */
+#define START_MS      60000 /* how long it may work before it answers the handshake */
 
 enum peer_state { READY, IN_DATA, LOST };
 
@@ -32,6 +35,8 @@ struct qn_peer {
     struct qn_wire_input input;
     struct qn_ring ring;
     bool ring_agreed;
+    int64_t start_deadline; /* 0: it has started */
+    int64_t worked;         /* ns of its processor time, as of the last look; while it starts */
     int version;
     enum peer_state state;
     int64_t last_id;
@@ -154,6 +159,20 @@ bool qn_peer_alive(const struct qn_peer *peer)
     return poll(&entry, 1, 0) == 0;
 }
 
+/* Whether a process that starts has used the processor since the last look. */
+static bool is_starting(struct qn_peer *peer)
+{
+    clockid_t clock;
+    struct timespec used;
+    if (peer->start_deadline == 0 || qn_deadline_remaining_ms(peer->start_deadline) == 0 ||
+        clock_getcpuclockid(peer->process.pid, &clock) != 0 || clock_gettime(clock, &used) != 0) {
+        return false;
+    }
+    int64_t before = peer->worked;
+    peer->worked = (int64_t)used.tv_sec * 1000000000 + used.tv_nsec;
+    return peer->worked > before;
+}
+
 /* A wait of qn_wire_fd. */
 static enum qn_status wait_for(void *context, int fd, short events, int64_t deadline, struct qn_error *err)
 {
@@ -161,8 +180,12 @@ static enum qn_status wait_for(void *context, int fd, short events, int64_t dead
     for (;;) {
         struct pollfd entries[] = { { .fd = fd, .events = events },
                                     { .fd = peer->process.stderr_fd, .events = POLLIN } };
-        QN_TRY(qn_poll_many(entries, 2, deadline, err));
-        if (entries[1].revents != 0 && read_stderr(peer) && peer->in.silence_ms > 0) {
+        enum qn_status status = qn_poll_many(entries, 2, deadline, err);
+        bool works = status == QN_ERR_TIMEOUT && is_starting(peer);
+        if (!works) {
+            QN_TRY(status);
+        }
+        if ((works || (entries[1].revents != 0 && read_stderr(peer))) && peer->in.silence_ms > 0) {
             deadline = qn_deadline_after_ms(peer->in.silence_ms);
             deadline = deadline < peer->in.deadline ? deadline : peer->in.deadline;
         }
@@ -505,7 +528,10 @@ static enum qn_status start(struct qn_peer *peer, const struct qn_peer_options *
     peer->out = peer->in;
     peer->out.fd = peer->process.stdout_fd;
     qn_wire_input_init(&peer->input, qn_wire_fd_read, &peer->out, "it");
-    return shake_hands(peer, options->version_1, err);
+    peer->start_deadline = qn_deadline_after_ms(START_MS);
+    status = shake_hands(peer, options->version_1, err);
+    peer->start_deadline = 0;
+    return status;
 }
 
 enum qn_status qn_peer_start(const struct qn_peer_options *options, struct qn_peer **out, struct qn_error *err)

@@ -32,7 +32,8 @@ struct qn_peer_options {
 
 struct qn_peer;
 
-/* Start the process and shake hands. QN_ERR_IO where the program cannot be started. */
+/* Start the process and shake hands. As long as it works it may take a minute for that, whatever silence_ms says. QN_ERR_IO
+ * where the program cannot be started. */
 enum qn_status qn_peer_start(const struct qn_peer_options *options, struct qn_peer **out,
                              struct qn_error *err) QN_MUST_CHECK;
 

@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -285,6 +286,9 @@ def begin() -> None:
         sys.exit(3)
     if MODE == "killed":
         os.kill(os.getpid(), signal.SIGKILL)
+    if MODE == "starts_slowly":
+        while time.process_time() < 1:
+            pass
     if MODE == "garbage":
         OUT.write(bytes(range(256)) * 100 + b"\n")
         OUT.flush()

@@ -276,6 +276,17 @@ static void faults__are_typed_and_stay_with_their_location(void **state)
     }
 }
 
+/* It works for a second before it answers, without a word. */
+static void starts__may_take_longer_than_calls(void **state)
+{
+    (void)state;
+    struct qn_connector *connector = opened_as("starts_slowly", "", 0.4, 1);
+    gives_its_rows(connector);
+    assert_int_equal(heard.n_started, 1);
+    qn_connector_free(connector);
+    assert_nothing_left();
+}
+
 static void limits__say_what_the_way_out_is(void **state)
 {
     (void)state;
@@ -656,6 +667,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(good_connectors__serve_from_processes_that_are_kept),
         cmocka_unit_test(data__that_is_let_go_of_early_is_cancelled),
         cmocka_unit_test(faults__are_typed_and_stay_with_their_location),
+        cmocka_unit_test(starts__may_take_longer_than_calls),
         cmocka_unit_test(limits__say_what_the_way_out_is),
         cmocka_unit_test(pages__are_read_one_after_the_other),
         cmocka_unit_test(endings__are_enforced),
