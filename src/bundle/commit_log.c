@@ -221,6 +221,41 @@ enum qn_status qn_commit_log_refresh(struct qn_commit_log *log, struct qn_error 
     return QN_OK;
 }
 
+/* ---- listing ---------------------------------------------------------------------------------------------------- */
+
+bool qn__log_has(int folder_fd, int64_t version, const char *suffix)
+{
+    char name[QN__LOG_NAME_SIZE];
+    qn__log_name(version, suffix, name);
+    return faccessat(folder_fd, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+enum qn_status qn__log_scan_commits(int log_fd, int64_t **out, int64_t *count_out, struct qn_error *err)
+{
+    enum { MOST_ASKED = 1000 };
+    qn_auto_free int64_t *listed = NULL;
+    int64_t n = 0;
+    QN_TRY(qn__log_scan(log_fd, QN__LOG_COMMIT, &listed, &n, err));
+    qn__log_sort(listed, n);
+    int64_t *numbers = qn_calloc((size_t)n + MOST_ASKED + 1, sizeof *numbers);
+    if (numbers == NULL) {
+        return qn__no_memory(err);
+    }
+    int64_t count = 0;
+    int64_t asked = 0;
+    for (int64_t i = 0; i < n; i++) {
+        for (int64_t v = i > 0 ? listed[i - 1] + 1 : 0; v < listed[i] && asked < MOST_ASKED; v++, asked++) {
+            if (qn__log_has(log_fd, v, QN__LOG_COMMIT)) {
+                numbers[count++] = v;
+            }
+        }
+        numbers[count++] = listed[i];
+    }
+    *out = numbers;
+    *count_out = count;
+    return QN_OK;
+}
+
 /* ---- opening ---------------------------------------------------------------------------------------------------- */
 
 /* By errno; a creation that was cut short left no bundle either. */
@@ -313,9 +348,7 @@ static enum qn_status count_commits(const struct qn_commit_log *log, int64_t *co
     if (highest != count - 1) {
         /* Writers may have added to the folder while it was listed: only a number that has no file is a gap. */
         int64_t gap = first_gap(numbers, count);
-        char name[QN__LOG_NAME_SIZE];
-        qn__log_name(gap, QN__LOG_COMMIT, name);
-        if (faccessat(log->log_fd, name, F_OK, AT_SYMLINK_NOFOLLOW) != 0) {
+        if (!qn__log_has(log->log_fd, gap, QN__LOG_COMMIT)) {
             return qn_error_set(err, QN_ERR_DATA, "commit %lld of the log is missing", (long long)gap);
         }
     }

@@ -33,6 +33,13 @@ enum qn_status qn__log_scan(int folder_fd, const char *suffix, int64_t **out, in
                             struct qn_error *err) QN_MUST_CHECK;
 void qn__log_sort(int64_t *numbers, int64_t count);
 
+/* The numbers of the commits, sorted. Others may add to the folder while it is listed, and a listing then shows some of what
+ * they added and not all: numbers between those that it shows are asked for by name (a few: a real gap is no race). */
+enum qn_status qn__log_scan_commits(int log_fd, int64_t **out, int64_t *count_out, struct qn_error *err) QN_MUST_CHECK;
+
+/* Whether a file of the log, or a checkpoint, is there now. */
+bool qn__log_has(int folder_fd, int64_t version, const char *suffix);
+
 /* Read, hash and parse a commit's file, and check that it is this version. */
 enum qn_status qn__log_read(int log_fd, int64_t version, struct qn_commit *out, struct qn_sha256 *hash_out,
                             struct qn_error *err) QN_MUST_CHECK;

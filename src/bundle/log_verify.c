@@ -111,10 +111,10 @@ static enum qn_status check_commits(struct check *self, const int64_t *numbers, 
     return QN_OK;
 }
 
-/* Something has seen commits up to a version. */
+/* Something has seen commits up to a version: they are missing, unless others have added them since the log was listed. */
 static void report_end(struct check *self, int64_t version)
 {
-    if (version > self->told) {
+    if (version > self->told && !qn__log_has(self->log_fd, version, QN__LOG_COMMIT)) {
         report_missing(self, self->told + 1, version);
         self->told = version;
     }
@@ -131,7 +131,10 @@ static enum qn_status check_index(struct check *self, int64_t version, struct qn
         return qn__no_memory(err);
     }
     if (status != QN_OK) {
-        report(self, -1, object, "a whole checkpoint", why.message);
+        if (qn__log_has(self->checkpoint_fd, version,
+                        QN__LOG_INDEX)) { /* else a writer has put a newer one in its place */
+            report(self, -1, object, "a whole checkpoint", why.message);
+        }
         return QN_OK;
     }
     report_end(self, version);
@@ -177,8 +180,7 @@ static enum qn_status check_all(struct check *self, struct qn_error *err)
 {
     qn_auto_free int64_t *numbers = NULL;
     int64_t count = 0;
-    QN_TRY(qn__log_scan(self->log_fd, QN__LOG_COMMIT, &numbers, &count, err));
-    qn__log_sort(numbers, count);
+    QN_TRY(qn__log_scan_commits(self->log_fd, &numbers, &count, err));
     if (count == 0) {
         report(self, -1, "log", "commits", "none");
     }

@@ -198,6 +198,9 @@ static enum qn_status look_around(void)
     char *text = NULL;
     QN_TRY(qn_bundle_verify(bundle_path, &text, NULL));
     bool well = strcmp(text, "[]") == 0;
+    if (!well) {
+        (void)fprintf(stderr, "verify found %s\n", text);
+    }
     qn_text_free(text);
     return well ? QN_OK : QN_ERR_DATA;
 }
