@@ -7,7 +7,9 @@ which waits `wait` seconds and has one small batch.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from array import array
+from collections.abc import Iterable, Iterator
+from itertools import accumulate
 from typing import Any
 
 import pyarrow as pa
@@ -15,19 +17,31 @@ import pyarrow as pa
 from qanat_sdk import Connector, Location, serve
 
 ROWS = 1 << 16
-SMALL = pa.record_batch({"id": pa.array(range(100))})
+
+
+def fixed(kind: Any, code: str, values: Iterable[float]) -> pa.Array:
+    """Numbers by their bytes: pa.array() would load pandas, wherever it is installed, in each process."""
+    numbers = array(code, values)
+    return pa.Array.from_buffers(kind, len(numbers), [None, pa.py_buffer(numbers.tobytes())])
+
+
+def texts(values: list[str]) -> pa.Array:
+    offsets = array("i", accumulate(map(len, values), initial=0))
+    buffers = [None, pa.py_buffer(offsets.tobytes()), pa.py_buffer("".join(values).encode())]
+    return pa.Array.from_buffers(pa.string(), len(values), buffers)
+
+
+SMALL = pa.RecordBatch.from_arrays([fixed(pa.int64(), "q", range(100))], ["id"])
 
 
 def prepared() -> pa.RecordBatch:
     """65,536 rows of an int64, a float64 and a text of 8 letters: 1.8 MB."""
-    ids = range(ROWS)
-    return pa.record_batch(
-        {
-            "id": pa.array(ids, pa.int64()),
-            "value": pa.array([i * 0.5 for i in ids], pa.float64()),
-            "name": pa.array([f"{i * 7919 % 100_000_000:08d}" for i in ids], pa.string()),
-        }
-    )
+    columns = [
+        fixed(pa.int64(), "q", range(ROWS)),
+        fixed(pa.float64(), "d", (i * 0.5 for i in range(ROWS))),
+        texts([f"{i * 7919 % 100_000_000:08d}" for i in range(ROWS)]),
+    ]
+    return pa.RecordBatch.from_arrays(columns, ["id", "value", "name"])
 
 
 class Tables(Connector):

@@ -7,10 +7,14 @@
 
 #include <pthread.h>
 #include <stdint.h>
+#include <string.h>
 
-#define MOST_FREE 3
-#define MOST_OVER 4 /* a block is used for no less than a quarter of it, and a page */
-#define PAGE      4096
+#define MOST_FREE 64 /* blocks */
+#define MOST_KEPT                                                                                                      \
+    ((size_t)40 << 20) /* bytes of free blocks: whoever gathers a row group gives it all back at once ... */
+#define LEAST_FREE 3   /* ... but so many of any size */
+#define MOST_OVER  4   /* a block is used for no less than a quarter of it, and a page */
+#define PAGE       4096
 
 struct header {
     struct qn_block_pool *pool;
@@ -24,6 +28,7 @@ struct qn_block_pool {
     size_t n_out;
     struct header *free[MOST_FREE];
     size_t n_free;
+    size_t free_bytes;
 };
 
 struct qn_block_pool *qn_block_pool_new(void)
@@ -108,7 +113,9 @@ void *qn_block_pool_take(struct qn_block_pool *pool, size_t size, size_t *capaci
     size_t i = find_free(pool, size);
     if (i != MOST_FREE) {
         found = pool->free[i];
-        pool->free[i] = pool->free[--pool->n_free];
+        pool->free_bytes -= found->capacity;
+        pool->n_free--;
+        memmove(&pool->free[i], &pool->free[i + 1], (pool->n_free - i) * sizeof *pool->free);
         pool->n_out++;
     }
     pthread_mutex_unlock(&pool->lock);
@@ -125,29 +132,40 @@ void *qn_block_pool_take(struct qn_block_pool *pool, size_t size, size_t *capaci
     return found + 1;
 }
 
+/* Keep a block; those that are too many then, the oldest ones, come out: the newest sizes are the likeliest. Under the lock. */
+static size_t keep(struct qn_block_pool *pool, struct header *header, struct header *spare[MOST_FREE])
+{
+    size_t n = 0;
+    pool->free_bytes += header->capacity;
+    while (pool->n_free - n > 0 &&
+           (pool->n_free - n == MOST_FREE || (pool->n_free - n >= LEAST_FREE && pool->free_bytes > MOST_KEPT))) {
+        spare[n] = pool->free[n];
+        pool->free_bytes -= spare[n]->capacity;
+        n++;
+    }
+    pool->n_free -= n;
+    memmove(pool->free, pool->free + n, pool->n_free * sizeof *pool->free);
+    pool->free[pool->n_free++] = header;
+    return n;
+}
+
 void qn_block_pool_give(void *block)
 {
     if (block == NULL) {
         return;
     }
-    struct header *header = header_of(block), *spare = header;
-    struct qn_block_pool *pool = header->pool;
+    struct header *spare[MOST_FREE] = { header_of(block) };
+    size_t n_spare = 1;
+    struct qn_block_pool *pool = spare[0]->pool;
     pthread_mutex_lock(&pool->lock);
-    if (pool->owned && pool->n_free < MOST_FREE) {
-        pool->free[pool->n_free++] = header;
-        spare = NULL;
-    } else if (pool->owned) { /* the newest sizes are the likeliest */
-        spare = pool->free[0];
-        for (size_t i = 1; i < MOST_FREE; i++) {
-            pool->free[i - 1] = pool->free[i];
-        }
-        pool->free[MOST_FREE - 1] = header;
+    if (pool->owned) {
+        n_spare = keep(pool, spare[0], spare);
     }
     pool->n_out--;
     bool last = !pool->owned && pool->n_out == 0;
     pthread_mutex_unlock(&pool->lock);
-    if (spare != NULL) {
-        qn_free(spare->allocated);
+    for (size_t i = 0; i < n_spare; i++) {
+        qn_free(spare[i]->allocated);
     }
     if (last) {
         destroy(pool);

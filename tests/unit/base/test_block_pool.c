@@ -61,6 +61,32 @@ static void pool__keeps_few(void **state)
     qn_block_pool_free(pool);
 }
 
+/* A row group that was gathered comes back at once, and the next one is made of the same memory. */
+static void pool__keeps_what_was_gathered(void **state)
+{
+    (void)state;
+    enum { GATHERED = 32 };
+    size_t capacity;
+    void *blocks[GATHERED];
+    struct qn_block_pool *pool = qn_block_pool_new();
+    for (size_t i = 0; i < GATHERED; i++) {
+        blocks[i] = qn_block_pool_take(pool, MIB, &capacity);
+        assert_non_null(blocks[i]);
+    }
+    for (size_t i = 0; i < GATHERED; i++) {
+        qn_block_pool_give(blocks[i]);
+    }
+    for (size_t i = 0; i < GATHERED; i++) {
+        assert_true(qn_block_pool_has(pool, MIB));
+        assert_ptr_equal(qn_block_pool_take(pool, MIB, &capacity), blocks[i]);
+    }
+    assert_false(qn_block_pool_has(pool, MIB));
+    for (size_t i = 0; i < GATHERED; i++) {
+        qn_block_pool_give(blocks[i]);
+    }
+    qn_block_pool_free(pool);
+}
+
 static void pool__blocks_outlive_the_owner(void **state)
 {
     (void)state;
@@ -111,9 +137,8 @@ static void pool__takes_blocks_from_any_thread(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(pool__gives_a_block_again),
-        cmocka_unit_test(pool__keeps_few),
-        cmocka_unit_test(pool__blocks_outlive_the_owner),
+        cmocka_unit_test(pool__gives_a_block_again),          cmocka_unit_test(pool__keeps_few),
+        cmocka_unit_test(pool__keeps_what_was_gathered),      cmocka_unit_test(pool__blocks_outlive_the_owner),
         cmocka_unit_test(pool__takes_blocks_from_any_thread),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
