@@ -327,6 +327,10 @@ class Session:
 
     def _handshake(self, params: dict[str, Any]) -> Any:
         self._version = 1
+        if getattr(type(self._connector), "schema", None) is not Connector.schema:
+            # Rows need pa.array(), whose first call imports pandas where that is installed, for half a second. It is
+            # part of the start here: in data() the host would count it as silence.
+            pa.array([])
         offer = params.get("qanat")
         result: dict[str, Any] = {"protocol_version": "1"}
         if isinstance(offer, dict) and isinstance(offer.get("versions"), list) and 2 in offer["versions"]:

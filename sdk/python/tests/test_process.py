@@ -12,7 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from client import DEADLINE, Process, Ring, environment_of_its_own, notification, request, rows_so_far, table
+from client import DEADLINE, SDK, Process, Ring, environment_of_its_own, notification, request, rows_so_far, table
 
 HEAD = """
 import os, sys, time
@@ -380,6 +380,31 @@ class Mine(Base):
         "more than 4294967295 bytes, which is all that version 1 of the protocol can carry at once" in error["message"]
     )
     assert process.ask("ping")["result"] == "pong"
+
+
+PANDAS = 'import sys; print("pandas is imported", file=sys.stderr, flush=True); __version__ = "0"'
+ROWS = """
+class Mine(Base):
+    def schema(self):
+        return {"i": "Int64"}
+    def data(self, location, **kwargs):
+        yield {"i": 1}
+"""
+
+
+@pytest.mark.parametrize(("source", "imported"), [("class Mine(Base): pass", 0), (ROWS, 1)], ids=["arrow", "rows"])
+def test_what_rows_need_is_loaded_before_the_handshake_is_answered(
+    start: Start, tmp_path: Path, source: str, imported: int
+) -> None:
+    """pyarrow imports pandas with the first array that it makes of values: that must not happen in data()."""
+    (tmp_path / "pandas").mkdir()
+    (tmp_path / "pandas" / "__init__.py").write_text(PANDAS)
+    process = start(HEAD + source + SERVE, env={"PYTHONPATH": f"{tmp_path}{os.pathsep}{SDK}"})
+    process.handshake()
+    assert process.complaints().count("pandas is imported") == imported
+    assert process.ask("data", {"location": {"location": "x"}})["result"]["ok"] is True
+    assert process.stream_2()[1]["rows"] == (1 if imported else 3)
+    assert process.complaints().count("pandas is imported") == 1, "the other one makes its arrays itself"
 
 
 def test_types_of_the_stream_are_those_of_pyarrow(start: Start) -> None:
