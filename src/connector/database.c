@@ -93,6 +93,11 @@ static enum qn_status read_connection(struct database *database, const struct qn
                      : qn_text_equal(type, "sqlite") ? DATABASE_SQLITE
                                                      : DATABASE_OTHER;
     const char *path = qn_config_get(database->config, "path");
+    if (database->kind == DATABASE_SQLITE && path != NULL && path[0] != ':' &&
+        qn_config_get(database->config, "create") == NULL) { /* a path that is mistyped is no new database */
+        QN_TRY(qn_config_set(database->config, "create", "false", err));
+        path = qn_config_get(database->config, "path");
+    }
     if (database->kind == DATABASE_SQLITE && opening->folder != NULL && path != NULL && path[0] != '/' &&
         path[0] != ':' && path[0] != '\0') {
         qn_auto_buffer whole = QN_BUFFER_INIT;
@@ -284,7 +289,11 @@ static enum qn_status take_connection(struct database *database, struct qn_conne
         }
         qn_connection_free(connection);
     }
-    return qn_connection_open_config(database->config, out, err);
+    enum qn_status status = qn_connection_open_config(database->config, out, err);
+    if (status == QN_ERR_CONNECTION && database->kind == DATABASE_SQLITE) {
+        qn_error_hint(err, "sqlite:///x is relative, to the connector's folder; sqlite:////x is not");
+    }
+    return status;
 }
 
 /* Only one that did its work is kept. */

@@ -431,6 +431,26 @@ static enum qn_status discover_ranges(struct discovery *discovery, struct ranges
     return tell_nulls(discovery, nulls, err);
 }
 
+/* A table that the arguments name has to be there, and its columns those of `where`: no row is read for it. */
+static enum qn_status check_table(const struct discovery *discovery, const struct database_table *table,
+                                  struct qn_error *err)
+{
+    static const char *const columns[] = { "n" };
+    qn_auto_buffer sql = QN_BUFFER_INIT;
+    struct database_rows rows;
+    qn_buffer_append_text(&sql, "select 1 as n");
+    QN_TRY(qn__database_put_source(discovery->database, table, NULL, &sql, err));
+    qn_buffer_append_text(&sql, " and 1 = 0");
+    QN_TRY(qn_buffer_check(&sql, "a statement", err));
+    enum qn_status status = qn__database_read(discovery->connection, sql.data, columns, 1, &rows, err);
+    if (status != QN_OK) {
+        qn_error_prefix(err, "table %s", table->text);
+        return status;
+    }
+    qn__database_rows_dispose(&rows);
+    return QN_OK;
+}
+
 static enum qn_status discover_table(struct discovery *discovery, const struct database_table *table,
                                      struct qn_error *err)
 {
@@ -518,6 +538,7 @@ static enum qn_status discover_all(struct discovery *discovery, struct qn_error 
         return discover_schema(discovery, err);
     }
     for (size_t i = 0; i < database->n_tables; i++) {
+        QN_TRY(check_table(discovery, &database->tables[i], err));
         QN_TRY(discover_table(discovery, &database->tables[i], err));
     }
     return QN_OK;

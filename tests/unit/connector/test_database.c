@@ -117,6 +117,7 @@ static void tables__are_locations(void **state)
     (void)state;
     needs_database();
     struct total total = { 0 };
+    struct seen seen = { 0 };
     make_people();
     run("create table \"Odd name[1]\" (id bigint)");
     run("insert into \"Odd name[1]\" values (7)");
@@ -137,10 +138,13 @@ static void tables__are_locations(void **state)
     assert_int_equal(total.rows, 2);
     qn_connector_free(connector);
     connector = opened("'table': 'missing'");
-    discovers(connector, "missing\n");
+    refused(qn_connector_discover(connector, NULL, 0, see, &seen, &error), QN_ERR_CONNECTOR,
+            "connector \"acme.test\": table missing: ");
+    assert_int_equal(seen.n, 0);
     refused(read_location(connector, "missing", "", NULL, &total), QN_ERR_CONNECTOR, "missing");
     qn_connector_free(connector);
     qn_buffer_dispose(&total.text);
+    qn_buffer_dispose(&seen.text);
 }
 
 static void schema__gives_its_tables(void **state)
@@ -717,6 +721,21 @@ static void open__refuses_wrong_arguments(void **state)
     assert_null(connector);
 }
 
+static void open__makes_no_file(void **state)
+{
+    (void)state;
+    struct qn_connector *connector = NULL;
+    struct seen seen = { 0 };
+    struct stat found;
+    (void)snprintf(uri, sizeof uri, "sqlite:///%s", path_of("mistyped.db"));
+    ok(open_with("database", with("'table': 'people'"), &connector));
+    refused(qn_connector_discover(connector, NULL, 0, see, &seen, &error), QN_ERR_CONNECTOR, "mistyped.db");
+    assert_non_null(strstr(error.message, "No such file"));
+    assert_null(strstr(error.hint, "create"));
+    assert_int_equal(stat(path_of("mistyped.db"), &found), -1);
+    qn_connector_free(connector);
+}
+
 static void errors__have_no_password(void **state)
 {
     (void)state;
@@ -752,6 +771,7 @@ int main(void)
         on_both(connection__may_be_a_name),
         on_both(connections__are_one_for_each_stream),
         cmocka_unit_test(open__refuses_wrong_arguments),
+        cmocka_unit_test_setup_teardown(open__makes_no_file, make_folder, remove_folder),
         cmocka_unit_test(errors__have_no_password),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
