@@ -400,7 +400,7 @@ def failure(error: BaseException) -> tuple[int, str, str, str, bool, int] | None
         status = _CANCELLED if isinstance(error, CancelledError) else _CONNECTOR
         return status, text, "", "", bool(details["retryable"]), wait
     kind = type(error).__name__
-    message = text if text == kind else f"{kind}: {text}"
+    message = text if text == kind or text.startswith(f"{kind}: ") else f"{kind}: {text}"
     return _CONNECTOR, message, _tail(error), "", bool(details["retryable"]), wait
 
 

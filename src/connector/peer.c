@@ -227,7 +227,8 @@ static enum qn_status lose(struct qn_peer *peer, enum qn_status status, struct q
         why = *err;
     }
     peer->state = LOST;
-    if (status == QN_ERR_CONNECTION && learn_the_end(peer, &how)) {
+    bool ended = status == QN_ERR_CONNECTION && learn_the_end(peer, &how);
+    if (ended) {
         if (how.exited) {
             qn_error_set(err, status, "%s ended with status %d: %s", peer->name, how.code, why.message);
         } else {
@@ -240,6 +241,9 @@ static enum qn_status lose(struct qn_peer *peer, enum qn_status status, struct q
     if (err != NULL) {
         err->retryable = why.retryable || by_signal;
         QN_ERROR_COPY(err->hint, why.hint, strlen(why.hint));
+        if (peer->start_deadline != 0 && ended && how.exited && how.code == 0) {
+            qn_error_hint(err, "it ended without an answer: does the script end with serve(YourConnector())?");
+        }
         if (status == QN_ERR_TIMEOUT) {
             qn_error_hint(err, "work that takes longer without data tells of its progress, or gets a longer timeout");
         }
@@ -325,7 +329,8 @@ static enum qn_status read_reply(struct qn_peer *peer, struct qn_rpc_message *ou
         struct qn_rpc_message message;
         status = qn_rpc_read(line, size, &message, err);
         if (status != QN_OK) {
-            qn_error_hint(err, "standard output is the protocol's alone: print to standard error");
+            qn_error_hint(err, "standard output is the protocol's alone: print to standard error, in Python with "
+                               "print(..., file=sys.stderr)");
             return status;
         }
         if (message.kind == QN_RPC_NOTIFICATION) {

@@ -60,12 +60,15 @@ def complain(what: str | BaseException) -> None:
 
 
 def message_of(error: BaseException) -> str:
-    """The text of an exception; its class where it has none."""
+    """The text of an exception; its class where it has none, and before a text that is the key of a KeyError alone."""
     try:
         text = str(error)
     except Exception as again:  # noqa: BLE001 - an exception whose __str__ fails must not end the connector
         text = f"{type(error).__name__} (its text cannot be had: {type(again).__name__})"
-    return text or type(error).__name__
+    name = type(error).__name__
+    if not text.strip():
+        return name
+    return f"{name}: {text}" if type(error).__str__ is KeyError.__str__ else text
 
 
 def details_of(error: BaseException) -> dict[str, Any]:

@@ -79,8 +79,16 @@ def test_message_of_any_exception() -> None:
         def __str__(self) -> str:
             raise RuntimeError("no text")
 
+    class ToldError(KeyError):
+        def __str__(self) -> str:
+            return f"no setting {self.args[0]}"
+
     assert message_of(ValueError("Database connection failed")) == "Database connection failed"
     assert message_of(ValueError()) == "ValueError"
+    assert message_of(ValueError(" \n")) == "ValueError"
+    assert message_of(KeyError("api_token")) == "KeyError: 'api_token'"
+    assert message_of(KeyError()) == "KeyError"
+    assert message_of(ToldError("api_token")) == "no setting api_token"
     assert message_of(MuteError()) == "MuteError (its text cannot be had: RuntimeError)"
 
 

@@ -89,6 +89,8 @@ def begin() -> None:
     if MODE == "exits":
         print("no key: \xfc\nset one", file=sys.stderr, flush=True)
         sys.exit(3)
+    if MODE == "forgets_to_serve":
+        sys.exit(0)
     if MODE == "ignores_term":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if MODE == "forks" and os.fork() == 0:

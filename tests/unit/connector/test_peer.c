@@ -235,6 +235,9 @@ static void starts__that_fail_say_why(void **state)
     assert_string_equal(error.detail, "no key: \xc3\xbc\nset one\n");
     assert_string_equal(heard.last, "stderr: set one");
     assert_null(peer);
+    assert_string_equal(error.hint, "");
+    refused(start_with("forgets_to_serve", 60000, 0, &peer), QN_ERR_CONNECTION, "ended with status 0: it ended its");
+    assert_non_null(strstr(error.hint, "serve(YourConnector())"));
     refused(start_with("prints", 60000, 0, &peer), QN_ERR_PROTOCOL, "is not JSON");
     assert_non_null(strstr(error.message, "hello, world"));
     assert_non_null(strstr(error.hint, "print to standard error"));
