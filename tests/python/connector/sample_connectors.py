@@ -9,9 +9,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from qanat_sdk import Connector, ConnectorError, Location, RetryableError, StableUrl, serve
 
+ROW_NUMBERS = pa.array(range(1 << 16), pa.int64())
 BATCH = pa.RecordBatch.from_pydict({"n": pa.array(range(1000), pa.int64()), "t": ["some text"] * 1000})
 
 
@@ -240,6 +242,19 @@ class Talking(Connector):
         self.log("half", "warning")
         self.progress(1000, 2000, "half")
         yield BATCH
+
+
+class Made(Connector):
+    """Numbers and texts that are made as they are asked for."""
+
+    def discover(self, attached_locations: list[str], **kwargs: Any) -> list[Location]:
+        return [Location("made")]
+
+    def data(self, location: Location, **kwargs: Any) -> Iterator[Any]:
+        rows = 1 << 16
+        for number in range(int(kwargs["batches"])):
+            ids = pc.add(ROW_NUMBERS, number * rows)
+            yield pa.RecordBatch.from_arrays([ids, pc.cast(ids, pa.string())], ["id", "text"])
 
 
 class Crash(Connector):
