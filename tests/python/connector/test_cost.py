@@ -10,7 +10,7 @@ import pytest
 
 import qanat as qn
 
-BATCHES = 80  # of 1.5 MB
+BATCHES = 300  # of 1.5 MB: the cost of starting varies, and has to be little beside them
 
 
 def spent() -> float:
