@@ -58,6 +58,8 @@ struct qn_connector_options {
     int retries;              /* of a call that failed with a retryable error; -1: none, 0: 3 */
     const char *record;       /* cassette to which everything asked and answered is appended; NULL: none */
     struct qn_connector_events events;
+    const char *
+        working_folder; /* the current folder of its processes; NULL: this process's. `folder` has to be absolute then */
 };
 #define QN_CONNECTOR_OPTIONS_INIT                                                                                      \
     {                                                                                                                  \

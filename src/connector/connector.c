@@ -225,6 +225,7 @@ static enum qn_status open_runtime(struct qn_connector *connector, const char *e
         .timeout = timeout,
         .processes = options->processes > 0 ? options->processes : DEFAULT_PROCESSES,
         .events = &connector->events,
+        .working_folder = options->working_folder,
     };
     QN_TRY(init_locks(connector, err));
     enum qn_status status = connector->runtime->open(connector->runtime->context, &opening, &connector->self, err);

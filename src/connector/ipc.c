@@ -26,6 +26,7 @@ struct ipc {
     struct qn_peer_pool *pool;
     json_t *arguments;
     char *name;
+    char *folder; /* where processes run; or NULL */
     pthread_mutex_t lock;
     json_t *description; /* under the lock; NULL: not asked yet */
 };
@@ -40,6 +41,7 @@ static void ipc_close(void *self)
     json_decref(ipc->arguments);
     json_decref(ipc->description);
     qn_free(ipc->name);
+    qn_free(ipc->folder);
     (void)pthread_mutex_destroy(&ipc->lock);
     qn_free(ipc);
 }
@@ -48,13 +50,15 @@ static enum qn_status fill(struct ipc *ipc, const struct qn_connector_opening *o
 {
     QN_TRY(qn_json_parse(opening->arguments, strlen(opening->arguments), "arguments", &ipc->arguments, err));
     ipc->name = qn_strdup(opening->name);
-    if (ipc->name == NULL) {
+    ipc->folder = qn_strdup(opening->working_folder);
+    if (ipc->name == NULL || (opening->working_folder != NULL && ipc->folder == NULL)) {
         return qn__no_memory(err);
     }
     ipc->events = opening->events != NULL ? *opening->events : (struct qn_connector_events){ 0 };
     ipc->peer = (struct qn_peer_options){
         .name = "the process",
         .argv = (const char *const *)ipc->launch.argv,
+        .folder = ipc->folder,
         .silence_ms = (int64_t)ceil(opening->timeout * 1e3),
         .slots = ring ? RING_SLOTS : 0,
         .slot_size = RING_SLOT_SIZE,

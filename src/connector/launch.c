@@ -6,6 +6,7 @@
 #include "base/text.h"
 #include "connector/command.h"
 
+#include <limits.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -119,7 +120,10 @@ static enum qn_status add_interpreter(struct qn_launch *launch, const char *inte
     if (interpreter == NULL || strchr(interpreter, '/') == NULL || !is_file(interpreter)) {
         QN_TRY(qn_command_split(interpreter != NULL ? interpreter : DEFAULT_INTERPRETER, NULL, &command, err));
     }
-    enum qn_status status = add_program(launch, NULL, command.n > 0 ? command.argv[0] : interpreter, NULL, err);
+    char current[PATH_MAX]; /* the process may run in another folder */
+    const char *program = command.n > 0 ? command.argv[0] : interpreter;
+    const char *folder = getcwd(current, sizeof current);
+    enum qn_status status = add_program(launch, folder, program, NULL, err);
     for (size_t i = 1; status == QN_OK && i < command.n; i++) {
         status = add(launch, command.argv[i], err);
     }

@@ -512,8 +512,8 @@ static enum qn_status start(struct qn_peer *peer, const struct qn_peer_options *
     if (options->slots > 0 && !options->version_1) {
         QN_TRY(qn_ring_open(options->slots, options->slot_size, &peer->ring, err));
     }
-    enum qn_status status =
-        qn_process_start_with(options->argv, NULL, &peer->ring.fd, peer->ring.fd >= 0 ? 1 : 0, &peer->process, err);
+    enum qn_status status = qn_process_start_in(options->folder, options->argv, NULL, &peer->ring.fd,
+                                                peer->ring.fd >= 0 ? 1 : 0, &peer->process, err);
     if (status != QN_OK) {
         qn_error_prefix(err, "%s", peer->name);
         return status;

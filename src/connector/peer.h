@@ -24,6 +24,7 @@ struct qn_peer_events {
 struct qn_peer_options {
     const char *name;          /* begins messages: "the process"; borrowed */
     const char *const *argv;   /* borrowed for the start */
+    const char *folder;        /* its current folder; NULL: ours. Borrowed for the start */
     int64_t silence_ms;        /* how long it may give no sign of life while we wait; 0: for ever */
     uint32_t slots, slot_size; /* of the ring that is offered; 0: none */
     bool version_1;            /* offer nothing */

@@ -88,9 +88,12 @@ static bool open_pipes(struct pipes *pipes, const int *fds, size_t n_fds)
     return open_pipe(pipes->in, lowest) && open_pipe(pipes->out, lowest) && open_pipe(pipes->err, lowest);
 }
 
-static int prepare_files(posix_spawn_file_actions_t *files, const struct pipes *pipes)
+static int prepare_files(posix_spawn_file_actions_t *files, const char *folder, const struct pipes *pipes)
 {
-    int failure = posix_spawn_file_actions_adddup2(files, pipes->in[0], STDIN_FILENO);
+    int failure = folder != NULL ? posix_spawn_file_actions_addchdir_np(files, folder) : 0;
+    if (failure == 0) {
+        failure = posix_spawn_file_actions_adddup2(files, pipes->in[0], STDIN_FILENO);
+    }
     if (failure == 0) {
         failure = posix_spawn_file_actions_adddup2(files, pipes->out[1], STDOUT_FILENO);
     }
@@ -128,7 +131,8 @@ static int prepare_attributes(posix_spawnattr_t *attributes)
 }
 
 /* 0 or an errno, that of exec among them. */
-static int spawn(const char *const *argv, const char *const *environment, const struct pipes *pipes, pid_t *pid_out)
+static int spawn(const char *folder, const char *const *argv, const char *const *environment, const struct pipes *pipes,
+                 pid_t *pid_out)
 {
     posix_spawn_file_actions_t files;
     posix_spawnattr_t attributes;
@@ -138,7 +142,7 @@ static int spawn(const char *const *argv, const char *const *environment, const 
     }
     failure = posix_spawnattr_init(&attributes);
     if (failure == 0) {
-        failure = prepare_files(&files, pipes);
+        failure = prepare_files(&files, folder, pipes);
         if (failure == 0) {
             failure = prepare_attributes(&attributes);
         }
@@ -170,6 +174,12 @@ enum qn_status qn_process_start(const char *const *argv, const char *const *envi
 enum qn_status qn_process_start_with(const char *const *argv, const char *const *environment, const int *fds,
                                      size_t n_fds, struct qn_process *out, struct qn_error *err)
 {
+    return qn_process_start_in(NULL, argv, environment, fds, n_fds, out, err);
+}
+
+enum qn_status qn_process_start_in(const char *folder, const char *const *argv, const char *const *environment,
+                                   const int *fds, size_t n_fds, struct qn_process *out, struct qn_error *err)
+{
     if (n_fds > QN_PROCESS_MAX_FDS) {
         return qn_error_set(err, QN_ERR_ARGUMENT, "starting \"%s\": %zu descriptors exceed %d", argv[0], n_fds,
                             QN_PROCESS_MAX_FDS);
@@ -181,7 +191,7 @@ enum qn_status qn_process_start_with(const char *const *argv, const char *const 
     if (!open_pipes(&pipes, fds, n_fds)) {
         failure = errno;
     } else {
-        failure = spawn(argv, environment, &pipes, &pid);
+        failure = spawn(folder, argv, environment, &pipes, &pid);
     }
     if (failure == 0) {
         pid_fd = (int)syscall(SYS_pidfd_open, pid, 0); /* close-on-exec as it is */

@@ -41,6 +41,11 @@ enum qn_status qn_process_start(const char *const *argv, const char *const *envi
 enum qn_status qn_process_start_with(const char *const *argv, const char *const *environment, const int *fds,
                                      size_t n_fds, struct qn_process *out, struct qn_error *err) QN_MUST_CHECK;
 
+/* The same, in another current folder, from which a relative path of the program begins too; NULL: this process's. */
+enum qn_status qn_process_start_in(const char *folder, const char *const *argv, const char *const *environment,
+                                   const int *fds, size_t n_fds, struct qn_process *out,
+                                   struct qn_error *err) QN_MUST_CHECK;
+
 /* Wait for the end until the deadline (QN_ERR_TIMEOUT); *out says how it ended. The child stays to be reaped by
  * qn_process_end, so that its pid and group keep their meaning; waiting again gives the same answer. */
 enum qn_status qn_process_wait(struct qn_process *process, int64_t deadline, struct qn_exit *out,

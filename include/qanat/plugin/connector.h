@@ -32,6 +32,7 @@ struct qn_connector_opening {
     double timeout;                           /* seconds; more than 0 */
     int processes;                            /* at least 1 */
     const struct qn_connector_events *events; /* valid while the connector is open */
+    const char *working_folder;               /* or NULL */
 };
 
 struct qn_connector_runtime {
