@@ -21,6 +21,35 @@ bool qn_text_starts_nocase(const char *text, const char *prefix)
     return *prefix == '\0';
 }
 
+size_t qn_text_distance(const char *a, const char *b)
+{
+    size_t n = strlen(a);
+    size_t m = strlen(b);
+    size_t row[QN_TEXT_FAR + 1];
+    if (n > QN_TEXT_FAR || m > QN_TEXT_FAR) {
+        return QN_TEXT_FAR;
+    }
+    for (size_t j = 0; j <= m; j++) {
+        row[j] = j;
+    }
+    for (size_t i = 1; i <= n; i++) {
+        size_t diagonal = row[0];
+        row[0] = i;
+        for (size_t j = 1; j <= m; j++) {
+            size_t changed = diagonal + (a[i - 1] != b[j - 1]);
+            diagonal = row[j];
+            size_t least = row[j] < row[j - 1] ? row[j] + 1 : row[j - 1] + 1;
+            row[j] = changed < least ? changed : least;
+        }
+    }
+    return row[m];
+}
+
+bool qn_text_is_near(const char *typed, size_t distance)
+{
+    return distance < (strlen(typed) <= 3 ? 2 : 3);
+}
+
 bool qn_text_to_bool(const char *text, bool *out)
 {
     static const char *const words[][2] = { { "false", "true" }, { "no", "yes" }, { "off", "on" }, { "0", "1" } };

@@ -9,6 +9,7 @@
 
 #include "base/calendar.h"
 #include "base/memory.h"
+#include "base/text.h"
 #include "base/utf8.h"
 #include "db/driver_table.h"
 #include "db/sql.h"
@@ -153,40 +154,13 @@ static void known_keys(const struct qn__key_rule *rules, struct qn_buffer *out)
     }
 }
 
-#define SUGGEST_MAX 32
-
-/* How many letters differ (Levenshtein), or SUGGEST_MAX for names that are too long to be mistyped. */
-static size_t distance(const char *a, const char *b)
-{
-    size_t n = strlen(a);
-    size_t m = strlen(b);
-    size_t row[SUGGEST_MAX + 1];
-    if (n > SUGGEST_MAX || m > SUGGEST_MAX) {
-        return SUGGEST_MAX;
-    }
-    for (size_t j = 0; j <= m; j++) {
-        row[j] = j;
-    }
-    for (size_t i = 1; i <= n; i++) {
-        size_t diagonal = row[0];
-        row[0] = i;
-        for (size_t j = 1; j <= m; j++) {
-            size_t changed = diagonal + (a[i - 1] != b[j - 1]);
-            diagonal = row[j];
-            size_t least = row[j] < row[j - 1] ? row[j] + 1 : row[j - 1] + 1;
-            row[j] = changed < least ? changed : least;
-        }
-    }
-    return row[m];
-}
-
 static const char *nearest_key(const char *key, const struct qn__key_rule *rules)
 {
     const char *best = NULL;
-    size_t least = strlen(key) <= 3 ? 2 : 3;
+    size_t least = QN_TEXT_FAR;
     for (; rules->name != NULL; rules++) {
-        size_t far = distance(key, rules->name);
-        if (far < least) {
+        size_t far = qn_text_distance(key, rules->name);
+        if (far < least && qn_text_is_near(key, far)) {
             least = far;
             best = rules->name;
         }
