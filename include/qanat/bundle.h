@@ -66,7 +66,8 @@ QN_API enum qn_status qn_bundle_rename_connector(struct qn_bundle *bundle, const
 
 /* A source: a connector with arguments (JSON object of texts; NULL: none) that feeds a pack, kept in `save_as` ("parquet",
  * "arrow"; NULL: "parquet" where it is registered, else "arrow"). `connector` is an imported name, "files", "http" or
- * "database". *id_out: the source's, freed by qn_text_free; may be NULL. */
+ * "database". Relative paths of its arguments and of the connector's URI begin in the folder that is current now, wherever it
+ * is fetched later. *id_out: the source's, freed by qn_text_free; may be NULL. */
 QN_API enum qn_status qn_bundle_create_source(struct qn_bundle *bundle, const char *connector, const char *arguments,
                                               const char *pack, const char *save_as, char **id_out,
                                               struct qn_error *err) QN_MUST_CHECK;
@@ -94,7 +95,7 @@ typedef int (*qn_fetch_progress_callback)(void *context, const struct qn_fetch_p
 struct qn_fetch_options {
     size_t struct_size;
     bool dry_run;                        /* say what would change; nothing does */
-    bool quarantine;                     /* locations that fail are no error of the call */
+    bool quarantine;                     /* locations and sources that fail are no error of the call */
     bool retry;                          /* only the locations of the retry list */
     int parallel;                        /* locations at a time; 0: system.fetch_parallel, else 16 */
     const char *source;                  /* only this source's; NULL: all of the pack */
@@ -111,9 +112,10 @@ struct qn_fetch_options {
  * failed): JSON array, an object a source: {"connector", "source_id", "pack", "added", "replaced", "removed": [location],
  * "failed": [{"location", "error", "retryable"}], "rows", "bytes" (of the blocks taken), "seconds", "dry_run", "rows_after":
  * n of the pack or null}. Unless `quarantine`, failures are the error of the first that failed, whose detail counts the
- * others; what was attached stays pending. A source that cannot say what it has fails with location "", and is an error of
- * the call in any case, after the other sources have run. Interrupted, cancelled or the disk full: what was attached until
- * then stays pending too. A dry run asks for the data only where nothing else tells whether it changed. */
+ * others; what was attached stays pending. A source that cannot be opened or cannot say what it has fails with location "",
+ * and is set aside in the same way: the other sources run, and a retry asks it for all that it has. Interrupted, cancelled or
+ * the disk full: what was attached until then stays pending too. A dry run asks for the data only where nothing else tells
+ * whether it changed. */
 QN_API enum qn_status qn_bundle_fetch(struct qn_bundle *bundle, const char *pack, enum qn_fetch_mode mode,
                                       const struct qn_fetch_options *options, char **results_out,
                                       struct qn_error *err) QN_MUST_CHECK;

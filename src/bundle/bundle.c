@@ -66,6 +66,7 @@ void qn_bundle_free(struct qn_bundle *bundle)
     json_decref(bundle->given_config);
     json_decref(bundle->set_config);
     json_decref(bundle->temporary);
+    json_decref(bundle->folders);
     qn_free(bundle->interpreter);
     free(bundle->path); /* realpath's */
     qn_free(bundle);
@@ -107,10 +108,11 @@ static enum qn_status new_bundle(const char *path, const struct qn_bundle_option
     atomic_flag_clear(&bundle->in_use);
     bundle->set_config = json_object();
     bundle->temporary = json_object();
+    bundle->folders = json_object();
     const char *interpreter = OPTION(options, interpreter);
     bundle->interpreter = qn_strdup(interpreter);
     enum qn_status status = QN_OK;
-    if (bundle->set_config == NULL || bundle->temporary == NULL ||
+    if (bundle->set_config == NULL || bundle->temporary == NULL || bundle->folders == NULL ||
         (interpreter != NULL && bundle->interpreter == NULL)) {
         status = qn__no_memory(err);
     }

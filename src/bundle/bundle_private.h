@@ -47,6 +47,7 @@ struct qn_bundle {
     struct json_t *given_config;
     struct json_t *set_config; /* {"section.key": "text"}; set_config counts more */
     struct json_t *temporary;  /* connectors of this handle: {name: {platform: URI}} */
+    struct json_t *folders;    /* that were current when they were imported: {"name platform": path} */
     char *interpreter;         /* or NULL */
 };
 
@@ -129,6 +130,7 @@ struct qn__source {
     char *arguments; /* JSON object of texts; "{}" */
     char *pack;
     char *save_as; /* a format */
+    char *folder;  /* that was current when it was made, where relative paths begin; NULL: unknown */
 };
 
 /* Read an entry of the state (kind QN_OBJECT_SOURCE). The caller disposes of it. */
@@ -147,12 +149,29 @@ enum qn_status qn__sources_follow(struct qn_bundle *bundle, const char *connecto
 enum qn_status qn__bundle_connector_uri(struct qn_bundle *bundle, const char *name, char **out,
                                         struct qn_error *err) QN_MUST_CHECK;
 
-/* Open the connector of a name with arguments, with allow_external_code and connector_timeout of the configuration's
- * section "system"; relative paths of its URI are of the current folder where that has the file, else of the bundle's.
- * `processes` 0: the connector's own choice. `events` NULL: what it says goes to the log. */
-enum qn_status qn__bundle_connector(struct qn_bundle *bundle, const char *name, const char *arguments, int processes,
-                                    const struct qn_connector_events *events, struct qn_connector **out,
-                                    struct qn_error *err) QN_MUST_CHECK;
+/* The folder that was current when a temporary connector was imported, borrowed; NULL: it is none, or nobody knows. */
+const char *qn__bundle_connector_folder(const struct qn_bundle *bundle, const char *name);
+
+/* The connector of a source. */
+struct qn__connecting {
+    const char *name;
+    const char *arguments;
+    const char
+        *folder;   /* the source's: where relative paths of arguments and of the URI begin; NULL: the current one */
+    int processes; /* 0: the connector's own choice */
+};
+
+/* Open it, with allow_external_code and connector_timeout of the configuration's section "system". What relative paths of its
+ * URI do not find in the source's folder (of a temporary connector: where it was imported) is looked for in the bundle's.
+ * What it says goes to the log. */
+enum qn_status qn__bundle_connector(struct qn_bundle *bundle, const struct qn__connecting *what,
+                                    struct qn_connector **out, struct qn_error *err) QN_MUST_CHECK;
+
+/* The current folder, absolute (qn_free); NULL: it has no name that a bundle can hold. */
+char *qn__current_folder(void);
+
+/* `folder`, or NULL where it is not there any more, which the log is told. */
+const char *qn__folder_that_is(const char *name, const char *folder);
 
 /* ---- documents.c ------------------------------------------------------------------------------------------------ */
 

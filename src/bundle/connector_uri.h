@@ -9,9 +9,9 @@
 #include "base/status.h"
 
 /* Look for the library of ffi::, the jar of java::, the script or program of ipc::, the recording of cassette::; a relative
- * path first in the current folder, then in the bundle's (*of_bundle_out). QN_ERR_CONFIG "not found". Other URIs name no
- * file. */
-enum qn_status qn__connector_uri_find(const char *uri, const char *bundle_path, bool *of_bundle_out,
+ * path first in `folder` (NULL: the current one), then in the bundle's (*of_bundle_out). QN_ERR_CONFIG "not found". Other
+ * URIs name no file. */
+enum qn_status qn__connector_uri_find(const char *uri, const char *folder, const char *bundle_path, bool *of_bundle_out,
                                       struct qn_error *err) QN_MUST_CHECK;
 
 #endif

@@ -8,6 +8,7 @@
 #include "base/text.h"
 #include "bundle/bundle_private.h"
 #include "bundle/connector_uri.h"
+#include "connector/registry.h"
 
 #include <jansson.h>
 #include <stdio.h>
@@ -20,14 +21,36 @@
 
 /* ---- names and platforms ---------------------------------------------------------------------------------------- */
 
+/* A name that no import can have was meant for a connector that is built in, if it is near one. */
+static void hint_built_in(const char *name, struct qn_error *err)
+{
+    qn_auto_buffer names = QN_BUFFER_INIT;
+    const char *near = NULL, *built_in;
+    size_t least = QN_TEXT_FAR;
+    for (size_t i = 0; (built_in = qn_connector_built_in(i)) != NULL; i++) {
+        size_t far = qn_text_distance(name, built_in);
+        if (far < least && qn_text_is_near(name, far)) {
+            least = far;
+            near = built_in;
+        }
+        qn_buffer_printf(&names, "%s%s", i > 0 ? ", " : "", built_in);
+    }
+    if (near != NULL) {
+        qn_error_hint(err, "did you mean \"%s\"? Built in are %s", near, qn_buffer_text(&names));
+    } else {
+        qn_error_hint(err, "built in are %s", qn_buffer_text(&names));
+    }
+}
+
 static enum qn_status check_name(const char *name, struct qn_error *err)
 {
     const char *dot = strchr(name, '.');
     bool one = dot != NULL && strchr(dot + 1, '.') == NULL;
     if (!one || dot == name || dot[1] == '\0' || !qn_commit_name_is_valid(name) || strpbrk(name, ": \t") != NULL) {
-        return qn_error_set(err, QN_ERR_CONFIG,
-                            "\"%.80s\" is not a name of a connector: it has exactly one dot, as in \"acme.weather\"",
-                            name);
+        qn_error_set(err, QN_ERR_CONFIG,
+                     "\"%.80s\" is not a name of a connector: it has exactly one dot, as in \"acme.weather\"", name);
+        hint_built_in(name, err);
+        return QN_ERR_CONFIG;
     }
     return QN_OK;
 }
@@ -102,6 +125,23 @@ static enum qn_status find_uris(struct qn_bundle *bundle, const char *name, bool
     return QN_OK;
 }
 
+/* The folder that was current when the connector of a name and platform was imported: where its paths begin. */
+static void note_folder(struct qn_bundle *bundle, const char *name, const char *platform, const char *folder)
+{
+    char key[QN_COMMIT_MAX_NAME + MAX_PLATFORM + 2];
+    (void)snprintf(key, sizeof key, "%s %s", name, platform); /* a name has no space */
+    if (folder == NULL || json_object_set_new(bundle->folders, key, json_string(folder)) != 0) {
+        (void)json_object_del(bundle->folders, key);
+    }
+}
+
+static const char *noted_folder(const struct qn_bundle *bundle, const char *name, const char *platform)
+{
+    char key[QN_COMMIT_MAX_NAME + MAX_PLATFORM + 2];
+    (void)snprintf(key, sizeof key, "%s %s", name, platform);
+    return json_string_value(json_object_get(bundle->folders, key));
+}
+
 static enum qn_status unknown_name(const char *name, bool temporary, struct qn_error *err)
 {
     qn_error_set(err, QN_ERR_CONFIG, "connector \"%.80s\" is unknown: no%s connector of this name was imported", name,
@@ -149,6 +189,22 @@ static enum qn_status put_uris(struct qn_bundle *bundle, const char *operation, 
 
 /* ---- importing -------------------------------------------------------------------------------------------------- */
 
+/* python:: may come with another process that opens the bundle. */
+static enum qn_status check_runtime(const char *name, const char *uri, struct qn_error *err)
+{
+    const char *colons = strstr(uri, "::");
+    size_t size = colons != NULL ? (size_t)(colons - uri) : strlen(uri);
+    bool python = colons != NULL && size == 6 && memcmp(uri, "python", size) == 0;
+    if (python || qn_connector_runtime_find(uri, size) != NULL) {
+        return QN_OK;
+    }
+    qn_auto_buffer names = QN_BUFFER_INIT;
+    qn_connector_runtime_names(&names);
+    return qn_error_set(err, QN_ERR_CONFIG, "connector \"%.80s\": \"%.200s\" %s; there are %s", name, uri,
+                        colons != NULL ? "names a runtime that is not there" : "does not begin with a runtime and ::",
+                        qn_buffer_text(&names));
+}
+
 static enum qn_status check_uri(struct qn_bundle *bundle, const char *name, const char *uri, const char *platform,
                                 bool temporary, struct qn_error *err)
 {
@@ -162,12 +218,13 @@ static enum qn_status check_uri(struct qn_bundle *bundle, const char *name, cons
         qn_error_hint(err, "import it as a temporary connector, or as a process of its own: ipc::script.py");
         return QN_ERR_CONFIG;
     }
+    QN_TRY(check_runtime(name, uri, err));
     find_platform(ours, sizeof ours);
     if (!qn_text_equal(platform, ANY) && !qn_text_equal(platform, ours)) {
         return QN_OK; /* its file is of another machine */
     }
     bool of_bundle = false;
-    enum qn_status status = qn__connector_uri_find(uri, bundle->path, &of_bundle, err);
+    enum qn_status status = qn__connector_uri_find(uri, NULL, bundle->path, &of_bundle, err);
     if (status != QN_OK) {
         qn_error_prefix(err, "connector \"%.80s\"", name);
     }
@@ -194,7 +251,12 @@ static enum qn_status import(struct qn_bundle *bundle, const char *name, const c
         json_decref(copy);
         return qn__no_memory(err);
     }
-    return put_uris(bundle, "import_connector", name, copy, temporary, err);
+    QN_TRY(put_uris(bundle, "import_connector", name, copy, temporary, err));
+    if (temporary) {
+        qn_auto_free char *folder = qn__current_folder();
+        note_folder(bundle, name, platform, folder);
+    }
+    return QN_OK;
 }
 
 enum qn_status qn_bundle_import_connector(struct qn_bundle *bundle, const char *name, const char *uri,
@@ -283,6 +345,12 @@ static enum qn_status rename_temporary(struct qn_bundle *bundle, const char *nam
     if (status == QN_OK && json_object_set(bundle->temporary, new_name, uris) != 0) {
         status = qn__no_memory(err);
     }
+    const char *platform;
+    json_t *uri;
+    json_object_foreach(uris, platform, uri)
+    {
+        note_folder(bundle, new_name, platform, noted_folder(bundle, name, platform));
+    }
     json_decref(uris);
     QN_TRY(status);
     if (follow) {
@@ -340,6 +408,14 @@ static enum qn_status no_platform(const char *name, const json_t *uris, const ch
                         ours, there);
 }
 
+const char *qn__bundle_connector_folder(const struct qn_bundle *bundle, const char *name)
+{
+    char ours[2 * MAX_PLATFORM];
+    const json_t *uris = json_object_get(bundle->temporary, name);
+    find_platform(ours, sizeof ours);
+    return uris == NULL ? NULL : noted_folder(bundle, name, json_object_get(uris, ours) != NULL ? ours : ANY);
+}
+
 static enum qn_status choose_uri(const char *name, const json_t *uris, char **out, struct qn_error *err)
 {
     char ours[2 * MAX_PLATFORM];
@@ -357,9 +433,9 @@ static enum qn_status choose_uri(const char *name, const json_t *uris, char **ou
 
 enum qn_status qn__bundle_connector_uri(struct qn_bundle *bundle, const char *name, char **out, struct qn_error *err)
 {
-    static const char *const built_in[] = { "files", "http", "database" };
-    for (size_t i = 0; i < sizeof built_in / sizeof *built_in; i++) {
-        if (qn_text_equal(name, built_in[i])) {
+    const char *built_in;
+    for (size_t i = 0; (built_in = qn_connector_built_in(i)) != NULL; i++) {
+        if (qn_text_equal(name, built_in)) {
             *out = qn_strdup(name);
             return *out != NULL ? QN_OK : qn__no_memory(err);
         }

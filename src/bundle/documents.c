@@ -261,6 +261,9 @@ static enum qn_status put_object(struct qn_buffer *out, const struct qn_state_en
         qn_buffer_append_text(out, source.arguments);
         put_member(out, ",\"pack\":", source.pack);
         put_member(out, ",\"save_as\":", source.save_as);
+        if (source.folder != NULL) {
+            put_member(out, ",\"folder\":", source.folder);
+        }
         qn_buffer_append_byte(out, '}');
         qn__source_dispose(&source);
         return QN_OK;

@@ -111,7 +111,7 @@ static int64_t rows_of_job(const struct qn__job *job)
 
 static bool is_removed(const struct qn__fetch_source *run, const char *location)
 {
-    return run->fetch->mode == QN_FETCH_SYNC && !run->fetch->options.retry && qn__fetch_find(run, location) == NULL;
+    return run->fetch->mode == QN_FETCH_SYNC && !run->retry && qn__fetch_find(run, location) == NULL;
 }
 
 /* The rows of the pack after this source; -1: unknown. Of a dry run as if it alone had been run. */
@@ -196,12 +196,15 @@ static bool ends_fetch(enum qn_status status)
 static enum qn_status open_and_plan(struct qn__fetch_source *run, struct qn_error *err)
 {
     struct qn__fetch *fetch = run->fetch;
-    enum qn_status status = qn__bundle_connector(fetch->bundle, run->source->connector, run->source->arguments,
-                                                 fetch->parallel, NULL, &run->connector, err);
+    const struct qn__connecting what = { .name = run->source->connector,
+                                         .arguments = run->source->arguments,
+                                         .folder = run->source->folder,
+                                         .processes = fetch->parallel };
+    enum qn_status status = qn__bundle_connector(fetch->bundle, &what, &run->connector, err);
     return status == QN_OK ? qn__fetch_plan(run, err) : status;
 }
 
-/* What is left of a source that could not say what it has. */
+/* What is left of a source that could not say what it has: it is set aside, as a location is. */
 static enum qn_status give_up(struct qn__fetch_source *run, const struct qn_error *error, struct qn_error *err)
 {
     struct qn__fetch *fetch = run->fetch;
@@ -212,13 +215,10 @@ static enum qn_status give_up(struct qn__fetch_source *run, const struct qn_erro
         }
         return error->status;
     }
-    if (fetch->options.quarantine && !fetch->source_failed) {
-        fetch->failure = *error; /* those of locations are none of the call */
-        fetch->failures++;
-    } else {
-        count_failure(fetch, error);
+    count_failure(fetch, error);
+    if (!fetch->options.dry_run) {
+        QN_TRY(qn__fetch_set_aside(run, error, err));
     }
-    fetch->source_failed = true;
     return put_result(run, false, error, err);
 }
 
@@ -356,7 +356,7 @@ static enum qn_status run_sources(struct qn__fetch *fetch, struct qn__source *so
 /* The error of the call: of the first that failed; how many others did is in the detail. */
 static enum qn_status judge(const struct qn__fetch *fetch, struct qn_error *err)
 {
-    if (fetch->failures == 0 || (fetch->options.quarantine && !fetch->source_failed)) {
+    if (fetch->failures == 0 || fetch->options.quarantine) {
         return QN_OK;
     }
     if (err != NULL) {

@@ -57,10 +57,11 @@ static void put_error(struct qn_buffer *out, const struct qn_error *error)
     put_member(out, "error", message);
 }
 
-static enum qn_status note_failure(struct qn__fetch_source *run, const struct qn__job *job, struct qn_error *err)
+static enum qn_status note_failure(struct qn__fetch_source *run, const char *location, const char *version,
+                                   const struct qn_error *error, struct qn_error *err)
 {
     char name[QN_SHA256_TEXT_SIZE];
-    QN_TRY(qn__failure_name(run->source->id, job->location.location, name, err));
+    QN_TRY(qn__failure_name(run->source->id, location, name, err));
     const struct qn_state_entry *before = find_failure(run->fetch->bundle, name);
     json_t *last = before != NULL ? json_loads(before->change.value, 0, NULL) : NULL;
     int64_t now = now_micros();
@@ -70,9 +71,9 @@ static enum qn_status note_failure(struct qn__fetch_source *run, const struct qn
     qn_buffer_append_byte(&text, '{');
     put_member(&text, "source", run->source->id);
     put_member(&text, "pack", run->source->pack);
-    put_member(&text, "location", job->location.location);
-    put_member(&text, "version", job->location.version);
-    put_error(&text, job->error);
+    put_member(&text, "location", location);
+    put_member(&text, "version", version);
+    put_error(&text, error);
     qn_buffer_printf(&text, ",\"attempts\":%lld,\"first\":%lld,\"last\":%lld}",
                      (long long)(attempts >= 0 && attempts < INT32_MAX ? attempts + 1 : INT32_MAX),
                      (long long)(json_is_integer(first) ? json_integer_value(first) : now), (long long)now);
@@ -82,6 +83,11 @@ static enum qn_status note_failure(struct qn__fetch_source *run, const struct qn
         .kind = QN_CHANGE_SET, .object = QN_OBJECT_FAILURE, .name = name, .value = qn_buffer_text(&text)
     };
     return qn__bundle_add(run->fetch->bundle, &change, NULL, err);
+}
+
+enum qn_status qn__fetch_set_aside(struct qn__fetch_source *run, const struct qn_error *error, struct qn_error *err)
+{
+    return note_failure(run, "", "", error, err);
 }
 
 /* Whether an entry is of this source, and of a location that the connector reports no more. */
@@ -139,6 +145,28 @@ static enum qn_status attach_block(struct qn__fetch_source *run, const struct qn
     return forget_location(run, job->location.location, err);
 }
 
+/* The block of a source that is gone is what this source has too: it is this one's from now on. */
+static enum qn_status adopt_block(struct qn__fetch_source *run, const char *location, struct qn_error *err)
+{
+    const struct qn_bundle_state *state = NULL;
+    QN_TRY(qn__bundle_state(run->fetch->bundle, &state, err));
+    const struct qn_state_entry *entry = qn_bundle_state_block(state, run->source->pack, location);
+    struct qn_state_entry *copy = NULL; /* the change moves the entry */
+    QN_TRY(qn_state_entry_copy(&entry->change, entry->schema, entry->version, &copy, err));
+    struct qn_change change = copy->change;
+    change.kind = QN_CHANGE_REPLACE;
+    change.source = run->source->id;
+    enum qn_status status = qn__bundle_add(run->fetch->bundle, &change, copy->schema, err);
+    qn_free(copy);
+    return status == QN_OK ? forget_location(run, location, err) : status;
+}
+
+static bool is_adopted(const struct qn__job *job)
+{
+    return job->orphan && ((job->kind == QN__JOB_NOTHING && job->outcome == QN__JOB_WAITING) ||
+                           (job->kind == QN__JOB_COMPARE && job->outcome == QN__JOB_SAME));
+}
+
 static enum qn_status remove_block(struct qn__fetch_source *run, const char *location, struct qn_error *err)
 {
     const struct qn_change change = { .kind = QN_CHANGE_REMOVE, .pack = run->source->pack, .location = location };
@@ -149,10 +177,13 @@ enum qn_status qn__fetch_attach(struct qn__fetch_source *run, bool whole, struct
 {
     for (size_t i = 0; i < run->n_jobs; i++) {
         const struct qn__job *job = &run->jobs[i];
+        if (is_adopted(job)) {
+            QN_TRY(adopt_block(run, job->location.location, err));
+        }
         if (job->outcome == QN__JOB_DONE) {
             QN_TRY(attach_block(run, job, err));
         } else if (job->outcome == QN__JOB_FAILED && !job->nameless) {
-            QN_TRY(note_failure(run, job, err));
+            QN_TRY(note_failure(run, job->location.location, job->location.version, job->error, err));
         } else if (job->outcome == QN__JOB_SAME && job->kind == QN__JOB_COMPARE) {
             QN_TRY(forget_location(run, job->location.location, err));
         }

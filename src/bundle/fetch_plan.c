@@ -169,8 +169,31 @@ static enum qn_status refuse(const struct qn__fetch_source *run, const struct qn
                         job->location.location, what);
 }
 
+/* A block that this source has not put into the pack is nobody's to replace, unless its source is gone. */
+static enum qn_status check_owner(const struct qn__fetch_source *run, const struct qn_bundle_state *state,
+                                  struct qn__job *job, struct qn_error *err)
+{
+    const char *owner = job->known != NULL ? job->known->change.source : run->source->id;
+    if (qn_text_equal(owner, run->source->id)) {
+        return QN_OK;
+    }
+    if (owner[0] == '\0') {
+        (void)refuse(run, job, "it was put into the pack by hand", err);
+        qn_error_hint(err, "have the source feed another pack, or remove the location");
+        return QN_ERR_DATA;
+    }
+    job->orphan = qn_bundle_state_object(state, QN_OBJECT_SOURCE, owner) == NULL;
+    if (job->orphan) {
+        return QN_OK;
+    }
+    (void)refuse(run, job, "another source has put it into the pack", err);
+    qn_error_hint(err, "have one of the two feed another pack, or drop source %.80s", owner);
+    return QN_ERR_DATA;
+}
+
 /* Whether a location can be taken at all. */
-static enum qn_status check_job(const struct qn__fetch_source *run, struct qn__job *job, struct qn_error *err)
+static enum qn_status check_job(const struct qn__fetch_source *run, const struct qn_bundle_state *state,
+                                struct qn__job *job, struct qn_error *err)
 {
     enum qn_status status = qn__location_check(job->location.location, job->location.version, err);
     if (status != QN_OK) {
@@ -182,13 +205,7 @@ static enum qn_status check_job(const struct qn__fetch_source *run, struct qn__j
     if (!job->location.must_copy && !qn_commit_format_is_valid(job->location.format)) {
         return refuse(run, job, "its format has no name that a format can have", err);
     }
-    if (job->known != NULL && !qn_text_equal(job->known->change.source, run->source->id)) {
-        return refuse(run, job,
-                      job->known->change.source[0] != '\0' ? "another source has put it into the pack"
-                                                           : "it was put into the pack by hand",
-                      err);
-    }
-    return QN_OK;
+    return check_owner(run, state, job, err);
 }
 
 /* Of those that are said more than once the first fails, the others are as if they had not been said. */
@@ -212,7 +229,7 @@ static void refuse_twice(struct qn__fetch_source *run)
 
 static enum qn__job_kind decide_known(const struct qn__fetch *fetch, const struct qn__job *job)
 {
-    if (fetch->mode == QN_FETCH_ADD) {
+    if (fetch->mode == QN_FETCH_ADD && !job->orphan) {
         return QN__JOB_NOTHING;
     }
     const char *version = job->location.version;
@@ -225,8 +242,7 @@ static enum qn__job_kind decide_known(const struct qn__fetch *fetch, const struc
 static enum qn_status decide(const struct qn__fetch_source *run, const struct qn_bundle_state *state,
                              struct qn__job *job, struct qn_error *err)
 {
-    const struct qn__fetch *fetch = run->fetch;
-    if (fetch->options.retry) {
+    if (run->retry) {
         char name[QN_SHA256_TEXT_SIZE];
         QN_TRY(qn__failure_name(run->source->id, job->location.location, name, err));
         if (qn_bundle_state_object(state, QN_OBJECT_FAILURE, name) == NULL) {
@@ -236,7 +252,7 @@ static enum qn_status decide(const struct qn__fetch_source *run, const struct qn
         }
         return QN_OK;
     }
-    job->kind = job->known != NULL ? decide_known(fetch, job) : QN__JOB_ADD;
+    job->kind = job->known != NULL ? decide_known(run->fetch, job) : QN__JOB_ADD;
     return QN_OK;
 }
 
@@ -244,7 +260,7 @@ static enum qn_status decide(const struct qn__fetch_source *run, const struct qn
 static enum qn_status find_removed(struct qn__fetch_source *run, const struct qn_bundle_state *state,
                                    struct qn_error *err)
 {
-    if (run->fetch->mode != QN_FETCH_SYNC || run->fetch->options.retry) {
+    if (run->fetch->mode != QN_FETCH_SYNC || run->retry) {
         return QN_OK;
     }
     run->removed = qn_calloc(qn_bundle_state_count(state) + 1, sizeof *run->removed);
@@ -269,13 +285,16 @@ static enum qn_status find_removed(struct qn__fetch_source *run, const struct qn
 enum qn_status qn__fetch_plan(struct qn__fetch_source *run, struct qn_error *err)
 {
     const struct qn_bundle_state *state = NULL;
+    char itself[QN_SHA256_TEXT_SIZE];
     QN_TRY(qn__bundle_state(run->fetch->bundle, &state, err));
+    QN_TRY(qn__failure_name(run->source->id, "", itself, err));
+    run->retry = run->fetch->options.retry && qn_bundle_state_object(state, QN_OBJECT_FAILURE, itself) == NULL;
     QN_TRY(discover(run, state, err));
     for (size_t i = 0; i < run->n_jobs; i++) {
         struct qn__job *job = &run->jobs[i];
         struct qn_error error = QN_ERROR_INIT;
         job->known = qn_bundle_state_block(state, run->source->pack, job->location.location);
-        if (check_job(run, job, &error) != QN_OK) {
+        if (check_job(run, state, job, &error) != QN_OK) {
             qn__job_fail(job, &error);
         } else {
             QN_TRY(decide(run, state, job, err));

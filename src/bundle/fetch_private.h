@@ -35,6 +35,7 @@ struct qn__job {
     enum qn__job_kind kind;
     enum qn__job_outcome outcome;
     bool nameless;                      /* no commit can hold its name and version */
+    bool orphan;                        /* the source that put it into the pack is gone: it is this one's now */
     const struct qn_state_entry *known; /* what the pack has of it; NULL: nothing. Borrowed of the state */
     struct qn__block block;             /* of DONE */
     char *url;                          /* of DONE: a reference's; else NULL */
@@ -51,7 +52,6 @@ struct qn__fetch {
     int64_t started;           /* qn_clock_nanos */
     struct qn_error failure;   /* the first that failed */
     int64_t failures;          /* locations, and sources that could not say what they have */
-    bool source_failed;        /* one of them is a source */
     struct qn_buffer *results; /* what fetch.c says */
     int64_t n_results;
 };
@@ -67,6 +67,7 @@ struct qn__fetch_source {
     char **removed;                     /* locations that the connector has no more */
     size_t n_removed;
     int64_t started;
+    bool retry; /* only locations of the retry list: the source itself is not on it */
 };
 
 /* ---- fetch_plan.c ----------------------------------------------------------------------------------------------- */
@@ -92,5 +93,9 @@ enum qn_status qn__fetch_run(struct qn__fetch_source *run, struct qn_error *err)
 /* Make changes of what was done and of what failed, in the operation that is open. `whole`: the run came to its end, so
  * that what it did not find is gone. */
 enum qn_status qn__fetch_attach(struct qn__fetch_source *run, bool whole, struct qn_error *err) QN_MUST_CHECK;
+
+/* Put the source itself on the retry list, as its location "". */
+enum qn_status qn__fetch_set_aside(struct qn__fetch_source *run, const struct qn_error *error,
+                                   struct qn_error *err) QN_MUST_CHECK;
 
 #endif

@@ -96,13 +96,18 @@ static enum qn_status copy_location(struct pool *pool, struct qn__job *job, bool
     return job->origin == NULL ? QN_OK : check_url(job, job->origin, pool, err);
 }
 
-/* A path that is not absolute is one of the current folder, if it is there; else it is the bundle's. */
-static enum qn_status whole_path(char **url, struct qn_error *err)
+/* A path that is not absolute is one of the source's folder or the current one, if it is there; else it is the bundle's. */
+static enum qn_status whole_path(char **url, const char *folder, struct qn_error *err)
 {
     if ((*url)[0] == '/' || strstr(*url, "://") != NULL) {
         return QN_OK;
     }
-    char *path = realpath(*url, NULL);
+    qn_auto_buffer below = QN_BUFFER_INIT;
+    qn_buffer_printf(&below, "%s/%s", folder != NULL ? folder : ".", *url);
+    char *path = below.failure == QN_BUFFER_FINE ? realpath(qn_buffer_text(&below), NULL) : NULL;
+    if (path == NULL) {
+        path = realpath(*url, NULL);
+    }
     if (path == NULL) {
         return QN_OK;
     }
@@ -132,7 +137,7 @@ static enum qn_status refer_to_location(struct pool *pool, struct qn__job *job, 
                             "it is not to be copied, and \"%.300s\" is neither a file nor an http or https URL",
                             job->url);
     }
-    QN_TRY(whole_path(&job->url, err));
+    QN_TRY(whole_path(&job->url, run->source->folder, err));
     QN_TRY(qn__reference_attach(job->url, run->fetch->place.folder, job->location.format, run->fetch->place.timeout,
                                 &job->block, err));
     return watch_batch(pool, job->block.rows > 0 ? job->block.rows : 0, 0, err);

@@ -14,6 +14,7 @@
 #include "bundle/walk.h"
 
 #include <fcntl.h>
+#include <jansson.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -39,6 +40,48 @@ static bool feeds_pack(const struct qn_state_entry *entry, const char *pack)
     return feeds;
 }
 
+#define HINT_PACKS 20
+
+/* The pack that an entry is of, set in `names`. */
+static void note_pack(json_t *names, const struct qn_state_entry *entry)
+{
+    struct qn__source source;
+    if (entry->change.kind == QN_CHANGE_ADD) {
+        (void)json_object_set_new(names, entry->change.pack, json_true());
+    } else if (entry->change.object == QN_OBJECT_SOURCE && qn__source_read(entry, &source, NULL) == QN_OK) {
+        (void)json_object_set_new(names, source.pack, json_true());
+        qn__source_dispose(&source);
+    }
+}
+
+/* The packs that there are; of many the first ones. */
+static void hint_packs(const struct qn_bundle_state *state, struct qn_error *err)
+{
+    json_t *names = json_object();
+    size_t place = 0;
+    const struct qn_state_entry *entry;
+    qn_auto_buffer text = QN_BUFFER_INIT;
+    while (json_object_size(names) <= HINT_PACKS && (entry = qn_bundle_state_next(state, &place)) != NULL) {
+        note_pack(names, entry);
+    }
+    size_t n = 0;
+    const char *name;
+    json_t *value;
+    json_object_foreach(names, name, value)
+    {
+        if (n < HINT_PACKS) {
+            qn_buffer_printf(&text, "%s\"%.80s\"", n > 0 ? ", " : "", name);
+        }
+        n++;
+    }
+    json_decref(names);
+    if (n > 0) {
+        qn_error_hint(err, "there are %s%s", qn_buffer_text(&text), n > HINT_PACKS ? " ..." : "");
+    } else {
+        qn_error_hint(err, "nothing has been put into the bundle, and no source feeds it");
+    }
+}
+
 /* A pack is there once something feeds it; "base" always is. */
 static enum qn_status check_pack(const struct qn_bundle_state *state, const char *pack, struct qn_error *err)
 {
@@ -52,7 +95,9 @@ static enum qn_status check_pack(const struct qn_bundle_state *state, const char
             return QN_OK;
         }
     }
-    return qn_error_set(err, QN_ERR_CONFIG, "there is no pack \"%.200s\"", pack);
+    qn_error_set(err, QN_ERR_CONFIG, "there is no such pack");
+    hint_packs(state, err);
+    return QN_ERR_CONFIG;
 }
 
 static enum qn_status find_blocks(struct qn_bundle *bundle, const char *pack, struct pack *out, struct qn_error *err)
@@ -123,6 +168,11 @@ static enum qn_status unify_blocks(const struct qn__block_place *place, const st
         status = qn__block_schema(place, block, &schema, err);
         if (status == QN_OK) {
             status = qn_unify_add(unify, &schema, block->change.location, err);
+            if (status == QN_ERR_DATA) {
+                qn_error_hint(err,
+                              "give the source the types (of CSV files: \"csv.types\"), have it feed another pack, or "
+                              "remove one of the two");
+            }
         }
     }
     if (status == QN_OK) {

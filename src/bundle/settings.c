@@ -22,6 +22,41 @@ static bool key_char(char c)
     return qn_ascii_letter(c) || qn_ascii_digit(c) || c == '_' || c == '-';
 }
 
+static bool is_system(const char *key)
+{
+    return strncmp(key, SYSTEM, sizeof SYSTEM - 1) == 0;
+}
+
+/* What is mistyped here would be passed over without a word. */
+static enum qn_status check_system(const char *key, struct qn_error *err)
+{
+    static const char *const known[] = { "system.allow_external_code", "system.connector_timeout",
+                                         "system.fetch_parallel" };
+    const char *near = NULL;
+    size_t least = QN_TEXT_FAR;
+    if (!is_system(key)) {
+        return QN_OK;
+    }
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+        size_t far = qn_text_distance(key, known[i]);
+        if (far == 0) {
+            return QN_OK;
+        }
+        if (far < least && qn_text_is_near(key, far)) {
+            least = far;
+            near = known[i];
+        }
+    }
+    if (near != NULL) {
+        qn_error_set(err, QN_ERR_CONFIG, "there is no \"%.80s\" in the configuration; did you mean \"%s\"?", key, near);
+    } else {
+        qn_error_set(err, QN_ERR_CONFIG, "there is no \"%.80s\" in the configuration", key);
+    }
+    qn_error_hint(err, "the section \"system\" has %s, %s and %s", known[0] + sizeof SYSTEM - 1,
+                  known[1] + sizeof SYSTEM - 1, known[2] + sizeof SYSTEM - 1);
+    return QN_ERR_CONFIG;
+}
+
 /* "section.key": both of letters, digits, '_' and '-'. */
 static enum qn_status check_key(const char *key, struct qn_error *err)
 {
@@ -40,11 +75,6 @@ static enum qn_status check_key(const char *key, struct qn_error *err)
     return QN_OK;
 }
 
-static bool is_system(const char *key)
-{
-    return strncmp(key, SYSTEM, sizeof SYSTEM - 1) == 0;
-}
-
 /* ---- what is passed --------------------------------------------------------------------------------------------- */
 
 static enum qn_status put_entry(json_t *into, const char *section, const char *key, const json_t *value,
@@ -53,6 +83,7 @@ static enum qn_status put_entry(json_t *into, const char *section, const char *k
     char name[2 * MAX_KEY + 2];
     (void)snprintf(name, sizeof name, "%.*s.%.*s", MAX_KEY, section, MAX_KEY, key);
     QN_TRY(check_key(name, err));
+    QN_TRY(check_system(name, err));
     json_t *text = NULL;
     switch (json_typeof(value)) {
     case JSON_STRING:
@@ -250,6 +281,7 @@ static enum qn_status set(struct qn_bundle *bundle, const char *key, const char 
                           struct qn_error *err)
 {
     QN_TRY(check_key(key, err));
+    QN_TRY(check_system(key, err));
     if (stored && is_system(key)) {
         qn_error_set(err, QN_ERR_CONFIG, "\"%s\" is not kept in a bundle: it is for whoever runs the engine to decide",
                      key);

@@ -26,6 +26,7 @@ void qn__source_dispose(struct qn__source *source)
     qn_free(source->arguments);
     qn_free(source->pack);
     qn_free(source->save_as);
+    qn_free(source->folder);
     *source = (struct qn__source){ 0 };
 }
 
@@ -48,8 +49,10 @@ static enum qn_status read_members(const json_t *value, const char *id, struct q
     const char *pack = json_string_value(json_object_get(value, "pack"));
     const char *save_as = json_string_value(json_object_get(value, "save_as"));
     const json_t *arguments = json_object_get(value, "arguments");
-    if (connector == NULL || pack == NULL || save_as == NULL || !qn_commit_name_is_valid(pack) ||
-        !qn_commit_format_is_valid(save_as) || !are_texts(arguments)) {
+    const json_t *folder = json_object_get(value, "folder");
+    if ((folder != NULL && (!json_is_string(folder) || json_string_value(folder)[0] != '/')) || connector == NULL ||
+        pack == NULL || save_as == NULL || !qn_commit_name_is_valid(pack) || !qn_commit_format_is_valid(save_as) ||
+        !are_texts(arguments)) {
         return qn_error_set(err, QN_ERR_DATA, "source \"%.80s\" of the bundle is not what a source should be", id);
     }
     char *text = json_dumps(arguments, JSON_COMPACT | JSON_SORT_KEYS);
@@ -58,9 +61,10 @@ static enum qn_status read_members(const json_t *value, const char *id, struct q
     out->pack = qn_strdup(pack);
     out->save_as = qn_strdup(save_as);
     out->arguments = qn_strdup(text);
+    out->folder = qn_strdup(json_string_value(folder));
     free(text); /* jansson's */
     bool all = out->id != NULL && out->connector != NULL && out->pack != NULL && out->save_as != NULL &&
-               out->arguments != NULL;
+               out->arguments != NULL && (folder == NULL || out->folder != NULL);
     return all ? QN_OK : qn__no_memory(err);
 }
 
@@ -125,12 +129,13 @@ static enum qn_status choose_format(const char *save_as, const char **out, struc
     return QN_OK;
 }
 
-/* Takes `arguments` over. *out is jansson's. */
-static enum qn_status source_text(const char *connector, json_t *arguments, const char *pack, const char *save_as,
-                                  char **out, struct qn_error *err)
+/* Its id has no part in it. *out is jansson's. */
+static enum qn_status source_text(const struct qn__source *source, char **out, struct qn_error *err)
 {
-    json_t *value = json_pack("{s:o,s:s,s:s,s:s}", "arguments", arguments, "connector", connector, "pack", pack,
-                              "save_as", save_as);
+    json_t *arguments = NULL;
+    QN_TRY(check_arguments(source->arguments, &arguments, err));
+    json_t *value = json_pack("{s:o,s:s,s:s,s:s,s:s*}", "arguments", arguments, "connector", source->connector, "pack",
+                              source->pack, "save_as", source->save_as, "folder", source->folder);
     char *text = value != NULL ? json_dumps(value, JSON_COMPACT | JSON_SORT_KEYS) : NULL;
     json_decref(value);
     if (text == NULL) {
@@ -147,20 +152,15 @@ static enum qn_status set_source(struct qn_bundle *bundle, const char *id, const
 }
 
 /* The connector is opened, which shows that its name, arguments and permission are right, and closed again. */
-static enum qn_status try_connector(struct qn_bundle *bundle, const char *connector, const json_t *arguments,
-                                    struct qn_error *err)
+static enum qn_status try_connector(struct qn_bundle *bundle, const struct qn__source *source, struct qn_error *err)
 {
     struct qn_connector *opened = NULL;
-    char *text = json_dumps(arguments, JSON_COMPACT | JSON_SORT_KEYS);
-    if (text == NULL) {
-        return qn__no_memory(err);
-    }
-    enum qn_status status = qn__bundle_connector(bundle, connector, text, 1, NULL, &opened, err);
-    free(text); /* jansson's */
-    if (status == QN_OK) {
-        qn_connector_free(opened);
-    }
-    return status;
+    const struct qn__connecting what = {
+        .name = source->connector, .arguments = source->arguments, .folder = source->folder, .processes = 1
+    };
+    QN_TRY(qn__bundle_connector(bundle, &what, &opened, err));
+    qn_connector_free(opened);
+    return QN_OK;
 }
 
 static enum qn_status add_source(struct qn_bundle *bundle, const char *text, char **id_out, struct qn_error *err)
@@ -181,27 +181,86 @@ static enum qn_status add_source(struct qn_bundle *bundle, const char *text, cha
     return QN_OK;
 }
 
+/* The arguments as they are kept: sorted. *out is jansson's. */
+static enum qn_status canonical_arguments(const char *arguments, char **out, struct qn_error *err)
+{
+    json_t *object = NULL;
+    QN_TRY(check_arguments(arguments, &object, err));
+    *out = json_dumps(object, JSON_COMPACT | JSON_SORT_KEYS);
+    json_decref(object);
+    return *out != NULL ? QN_OK : qn__no_memory(err);
+}
+
+/* Whether two sources would have the same locations: relative paths are others in another folder. */
+static bool is_same(const struct qn__source *a, const struct qn__source *b)
+{
+    if (!qn_text_equal(a->connector, b->connector) || !qn_text_equal(a->pack, b->pack) ||
+        !qn_text_equal(a->arguments, b->arguments)) {
+        return false;
+    }
+    json_t *arguments = json_loads(a->arguments, 0, NULL);
+    const char *path = json_string_value(json_object_get(arguments, "path"));
+    bool relative = path != NULL && path[0] != '/';
+    json_decref(arguments);
+    return !relative || a->folder == NULL || b->folder == NULL || qn_text_equal(a->folder, b->folder);
+}
+
+static enum qn_status refuse_twice(struct qn_bundle *bundle, const struct qn__source *source, struct qn_error *err)
+{
+    const struct qn_bundle_state *state = NULL;
+    QN_TRY(qn__bundle_state(bundle, &state, err));
+    size_t place = 0;
+    const struct qn_state_entry *entry;
+    while ((entry = qn_bundle_state_next(state, &place)) != NULL) {
+        struct qn__source other;
+        if (entry->change.kind != QN_CHANGE_SET || entry->change.object != QN_OBJECT_SOURCE) {
+            continue;
+        }
+        QN_TRY(qn__source_read(entry, &other, err));
+        bool same = is_same(source, &other);
+        qn__source_dispose(&other);
+        if (same) {
+            return qn_error_set(err, QN_ERR_CONFIG,
+                                "source %.80s of pack \"%.80s\" is the same: connector \"%.80s\" with these arguments",
+                                entry->change.name, source->pack, source->connector);
+        }
+    }
+    return QN_OK;
+}
+
+static enum qn_status keep_source(struct qn_bundle *bundle, const struct qn__source *source, char **id_out,
+                                  struct qn_error *err)
+{
+    char *text = NULL;
+    QN_TRY(try_connector(bundle, source, err));
+    QN_TRY(refuse_twice(bundle, source, err));
+    QN_TRY(source_text(source, &text, err));
+    enum qn_status status = add_source(bundle, text, id_out, err);
+    free(text); /* jansson's */
+    return status;
+}
+
 static enum qn_status create_source(struct qn_bundle *bundle, const char *connector, const char *arguments,
                                     const char *pack, const char *save_as, char **id_out, struct qn_error *err)
 {
     const char *format = NULL;
-    json_t *object = NULL;
+    char *canonical = NULL;
     if (!qn_commit_name_is_valid(pack)) {
         return qn_error_set(err, QN_ERR_CONFIG,
                             "\"%.80s\" is not a name of a pack: 1 to 255 bytes without control characters, / and \\",
                             pack);
     }
     QN_TRY(choose_format(save_as, &format, err));
-    QN_TRY(check_arguments(arguments, &object, err));
-    enum qn_status status = try_connector(bundle, connector, object, err);
-    if (status != QN_OK) {
-        json_decref(object);
-        return status;
-    }
-    char *text = NULL;
-    QN_TRY(source_text(connector, object, pack, format, &text, err));
-    status = add_source(bundle, text, id_out, err);
-    free(text); /* jansson's */
+    QN_TRY(canonical_arguments(arguments, &canonical, err));
+    qn_auto_free char *folder = qn__current_folder();
+    /* Borrowed texts, for the calls below alone. */
+    const struct qn__source source = { .connector = (char *)(uintptr_t)connector,
+                                       .arguments = canonical,
+                                       .pack = (char *)(uintptr_t)pack,
+                                       .save_as = (char *)(uintptr_t)format,
+                                       .folder = folder };
+    enum qn_status status = keep_source(bundle, &source, id_out, err);
+    free(canonical); /* jansson's */
     return status;
 }
 
@@ -273,15 +332,14 @@ static enum qn_status follow(struct qn_bundle *bundle, const char *id, const cha
     struct qn__source source;
     QN_TRY(qn__bundle_state(bundle, &state, err));
     QN_TRY(qn__source_read(qn_bundle_state_object(state, QN_OBJECT_SOURCE, id), &source, err));
-    json_t *arguments = NULL;
     char *text = NULL;
-    enum qn_status status = check_arguments(source.arguments, &arguments, err);
-    if (status == QN_OK) {
-        status = source_text(new_name, arguments, source.pack, source.save_as, &text, err);
-    }
+    char *old_name = source.connector;
+    source.connector = qn_strdup(new_name);
+    enum qn_status status = source.connector != NULL ? source_text(&source, &text, err) : qn__no_memory(err);
     if (status == QN_OK) {
         status = set_source(bundle, id, text, err);
     }
+    qn_free(old_name);
     free(text); /* jansson's */
     qn__source_dispose(&source);
     return status;

@@ -45,6 +45,17 @@ const struct qn_connector_runtime *qn_connector_runtime_find(const char *name, s
     return runtime;
 }
 
+const char *qn_connector_built_in(size_t index)
+{
+    for (size_t i = 0; built_in[i] != NULL; i++) {
+        bool needs_entrypoint = built_in[i]->external || built_in[i] == &qn__runtime_cassette;
+        if (!needs_entrypoint && index-- == 0) {
+            return built_in[i]->name;
+        }
+    }
+    return NULL;
+}
+
 void qn_connector_runtime_names(struct qn_buffer *out)
 {
     const struct qn_connector_runtime *runtime;

@@ -328,3 +328,73 @@ def test_results_of_several_sources_are_summed() -> None:
     assert results.rows_after == 8, "the rows of a pack count once"
     assert (results.connector, results.pack, results.source_id) == (None, None, None)
     assert FetchResults().is_empty() and FetchResults().rows_after is None
+
+
+@pytest.mark.trace("B9")
+def test_a_source_that_cannot_say_what_it_has_is_set_aside(native: qn.Bundle, shelf: Any) -> None:
+    shelf.put("x", discover_error="the catalogue is closed")
+    native.import_temp_connector("test.good", "python::shop:Shop")
+    other = type(shelf)(shelf.root.parent / "other")
+    other.put("one", ONE)
+    native.create_source("test.good", other.arguments)
+    with pytest.raises(qn.ConnectorError, match="the catalogue is closed") as raised:
+        native.fetch()
+    assert raised.value.results is not None and raised.value.results.added == ["one"]
+    assert [failure.location for failure in raised.value.results.failed] == [""]
+    results = native.fetch(on_error="quarantine")
+    assert [failure.location for failure in results.failed] == [""]
+    native.commit("what there was")
+    (failure,) = native.failures()
+    assert (failure.location, failure.attempts) == ("", 2) and "the catalogue is closed" in failure.error
+    shelf.drop("x")
+    shelf.put("two", TWO)
+    assert native.retry().added == ["two"]
+    assert native.failures() == [] and ids(native) == [1, 2, 3]
+
+
+@pytest.mark.parametrize("uri", ["files", "ipc::shop.py", "ipc::python3 -u shop.py"])
+def test_relative_paths_begin_where_the_source_was_made(
+    empty: qn.Bundle, shelf: Any, uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = shelf.root.parent
+    (here / "two" / "shelf").mkdir(parents=True)
+    (here / "two" / "shelf" / "wrong.json").write_text('{"rows": {"id": [99]}}')
+    (here / "two" / "shop.py").write_text("raise SystemExit('the wrong one')")
+    if uri == "files":
+        (shelf.root / "one.json").write_text('{"id": 1}\n')
+        source = empty.create_source("files", {"path": "shelf", "format": "jsonl"})
+    else:
+        shelf.put("one", ONE)
+        empty.import_connector("test.kept", uri)
+        empty.import_temp_connector("test.shop", uri)
+        source = empty.create_source("test.shop", {"root": "shelf"})
+        empty.create_source("test.kept", {"root": "shelf"}, pack="kept")
+    monkeypatch.chdir(here / "two")
+    assert len(empty.fetch_all().added) == (1 if uri == "files" else 2)
+    assert empty.to_polars()["id"].to_list()[0] == 1
+    (described,) = (one for one in empty.describe().sources if one["id"] == source)
+    assert described["folder"] == str(here)
+
+
+def test_relative_paths_of_a_folder_that_is_gone_begin_in_the_current_one(
+    empty: qn.Bundle, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name / "data").mkdir(parents=True)
+        (tmp_path / name / "data" / f"{name}.jsonl").write_text('{"id": 1}\n')
+    monkeypatch.chdir(tmp_path / "one")
+    empty.create_source("files", {"path": "data"})
+    with pytest.raises(qn.ConfigurationError, match="is the same"):
+        empty.create_source("files", {"path": "data"})
+    monkeypatch.chdir(tmp_path / "two")
+    (tmp_path / "one").rename(tmp_path / "elsewhere")
+    assert empty.fetch().added == ["two.jsonl"]
+    empty.create_source("files", {"path": "data"})  # another folder: another source
+
+
+def test_a_conflict_of_types_says_what_to_do(empty: qn.Bundle) -> None:
+    empty.put("a", [{"id": 1}])
+    empty.put("b", [{"id": "x"}])
+    with pytest.raises(qn.QanatError, match="no type holds both exactly") as raised:
+        empty.schema()
+    assert "csv.types" in str(raised.value.hint)

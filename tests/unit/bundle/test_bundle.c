@@ -377,6 +377,24 @@ static void config__refuses_what_is_no_configuration(void **state)
     qn_bundle_free(bundle);
 }
 
+static void config__refuses_keys_of_the_system_that_there_are_not(void **state)
+{
+    (void)state;
+    struct qn_bundle *bundle = new_handle();
+    struct qn_bundle_options options = QN_BUNDLE_OPTIONS_INIT;
+    struct qn_bundle *none = NULL;
+    struct qn_error err = QN_ERROR_INIT;
+    options.config = "{\"system\": {\"allow_external_cod\": \"true\"}}";
+    expect_error(qn_bundle_open(bundle_path, &options, &none, &err), QN_ERR_CONFIG, &err,
+                 "did you mean \"system.allow_external_code\"?");
+    expect_error(qn_bundle_set_config(bundle, "system.colour", "x", false, &err), QN_ERR_CONFIG, &err,
+                 "there is no \"system.colour\" in the configuration");
+    assert_string_equal(err.hint,
+                        "the section \"system\" has allow_external_code, connector_timeout and fetch_parallel");
+    assert_int_equal(qn_bundle_set_config(bundle, "systems.colour", "x", false, NULL), QN_OK);
+    qn_bundle_free(bundle);
+}
+
 /* ---- connectors and sources ------------------------------------------------------------------------------------- */
 
 static char *uri_of(struct qn_bundle *bundle, const char *name, struct qn_error *err)
@@ -459,6 +477,14 @@ static void connectors__refuse_names_and_files_that_are_wrong(void **state)
         expect_error(qn_bundle_import_connector(bundle, "a.b", missing[i], NULL, i % 2 == 0, &err), QN_ERR_CONFIG, &err,
                      "not found");
     }
+    static const char *const unknown[] = { "mod:Cls", "wat::x", "::x", "" };
+    for (size_t i = 0; i < sizeof unknown / sizeof *unknown; i++) {
+        expect_error(qn_bundle_import_connector(bundle, "a.b", unknown[i], NULL, i % 2 == 0, &err), QN_ERR_CONFIG, &err,
+                     "; there are cassette");
+    }
+    expect_error(qn_bundle_create_source(bundle, "fils", NULL, "base", "arrow", NULL, &err), QN_ERR_CONFIG, &err,
+                 "exactly one dot");
+    assert_string_equal(err.hint, "did you mean \"files\"? Built in are database, files, http");
     expect_error(qn_bundle_import_connector(bundle, "a.b", "python::m:C", NULL, false, &err), QN_ERR_CONFIG, &err,
                  "cannot be kept in a bundle");
     expect_error(qn_bundle_import_connector(bundle, "a.b", "python::m:C", NULL, true, &err), QN_OK, &err, "");
@@ -523,6 +549,10 @@ static void sources__are_made_follow_their_connector_and_go(void **state)
     assert_int_equal(qn_bundle_import_connector(bundle, "a.b", "ipc::sh", NULL, false, NULL), QN_OK);
     assert_int_equal(qn_bundle_import_connector(bundle, "c.d", "ipc::sh", NULL, true, NULL), QN_OK);
     expect_error(qn_bundle_create_source(bundle, "a.b", "{\"k\":\"v\"}", "base", "arrow", &id, &err), QN_OK, &err, "");
+    expect_error(qn_bundle_create_source(bundle, "a.b", "{ \"k\": \"v\" }", "base", NULL, NULL, &err), QN_ERR_CONFIG,
+                 &err, id);
+    expect_error(qn_bundle_create_source(bundle, "a.b", "{\"k\":\"v\"}", "other", "arrow", NULL, &err), QN_OK, &err,
+                 "");
     expect_error(qn_bundle_create_source(bundle, "a.b", "{\"k\":1}", "base", NULL, NULL, &err), QN_ERR_CONFIG, &err,
                  "object of texts");
     expect_error(qn_bundle_create_source(bundle, "a.b", NULL, "a/b", NULL, NULL, &err), QN_ERR_CONFIG, &err,
@@ -606,6 +636,7 @@ int main(void)
         HANDLE_TEST(config__set_counts_more_than_passed_than_environment_than_stored),
         HANDLE_TEST(config__a_bundle_grants_itself_no_rights),
         HANDLE_TEST(config__refuses_what_is_no_configuration),
+        HANDLE_TEST(config__refuses_keys_of_the_system_that_there_are_not),
         HANDLE_TEST(connectors__are_found_by_name_and_platform),
         HANDLE_TEST(connectors__refuse_names_and_files_that_are_wrong),
         HANDLE_TEST(sources__are_made_follow_their_connector_and_go),

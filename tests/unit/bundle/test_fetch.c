@@ -296,7 +296,7 @@ static void fetch__a_source_that_fails_keeps_no_other_from_running(void **state)
     add_source(1, "base");
     places[0].fails = true;
     ARRANGE(1, there);
-    refused(qn_bundle_fetch(bundle, NULL, QN_FETCH_ADD, &options, &text, &error), QN_ERR_CONNECTOR,
+    refused(qn_bundle_fetch(bundle, NULL, QN_FETCH_ADD, NULL, &text, &error), QN_ERR_CONNECTOR,
             "connector \"test.places0\": nobody at home");
     json_t *all = take_json(text);
     assert_int_equal(json_array_size(all), 2);
@@ -305,6 +305,85 @@ static void fetch__a_source_that_fails_keeps_no_other_from_running(void **state)
     expect_member(json_array_get(all, 1), "added", "[\"a\"]");
     json_decref(all);
     expect_rows("base", 3, 3);
+    ok(qn_bundle_fetch(bundle, NULL, QN_FETCH_ADD, &options, &text, &error)); /* set aside as a location is */
+    all = take_json(text);
+    failed = json_object_get(json_array_get(all, 0), "failed");
+    expect_member(json_array_get(failed, 0), "error", "\"connector \\\"test.places0\\\": nobody at home\"");
+    json_decref(all);
+    ok(qn_bundle_commit(bundle, "the good one", NULL, &error));
+}
+
+/* trace: B9 */
+static void fetch__a_source_that_failed_is_asked_again_for_all(void **state)
+{
+    (void)state;
+    static const struct place there[] = { PLACE("a", 0, 3), PLACE("b", 10, 3) };
+    struct qn_fetch_options options = { .struct_size = sizeof options, .quarantine = true };
+    json_t *all = NULL, *list;
+    places[0].fails = true;
+    const json_t *result = fetched(QN_FETCH_ADD, &options, &all);
+    assert_int_equal(json_array_size(json_object_get(result, "failed")), 1);
+    json_decref(all);
+    ok(qn_bundle_commit(bundle, "nobody was at home", NULL, &error));
+    open_again();
+    list = failures();
+    assert_int_equal(json_array_size(list), 1);
+    expect_member(json_array_get(list, 0), "location", "\"\"");
+    expect_member(json_array_get(list, 0), "attempts", "1");
+    expect_member(json_array_get(list, 0), "pack", "\"base\"");
+    json_decref(list);
+    options.retry = true;
+    (void)fetched(QN_FETCH_ADD, &options, &all);
+    json_decref(all);
+    list = failures();
+    expect_member(json_array_get(list, 0), "attempts", "2");
+    json_decref(list);
+    ARRANGE(0, there);
+    result = fetched(QN_FETCH_ADD, &options, &all);
+    expect_member(result, "added", "[\"a\",\"b\"]");
+    json_decref(all);
+    list = failures();
+    assert_int_equal(json_array_size(list), 0);
+    json_decref(list);
+    static const struct place more[] = { PLACE("a", 0, 3), PLACE("b", 10, 3), PLACE("c", 20, 3) };
+    ARRANGE(0, more);
+    result = fetched(QN_FETCH_ADD, &options, &all);
+    expect_member(result, "added", "[]"); /* nothing is on the list any more */
+    json_decref(all);
+}
+
+static void fetch__takes_over_what_a_source_that_is_gone_has_left(void **state)
+{
+    (void)state;
+    static const struct place before[] = { PLACE("same", 0, 3, .version = "1"), PLACE("newer", 10, 3, .version = "1"),
+                                           PLACE("equal", 20, 3), PLACE("other", 30, 3) };
+    static const struct place after[] = { PLACE("same", 0, 3, .version = "1"), PLACE("newer", 11, 3, .version = "2"),
+                                          PLACE("equal", 20, 3), PLACE("other", 31, 3) };
+    static const struct place none[] = { PLACE("same", 0, 3, .version = "1") };
+    char *text = NULL;
+    ARRANGE(0, before);
+    expect_fetch(QN_FETCH_ADD, "[\"same\",\"newer\",\"equal\",\"other\"]", "[]", "[]");
+    add_source(1, "base");
+    ARRANGE(1, after);
+    const struct qn_fetch_options second = { .struct_size = sizeof second, .source = source_ids[1] };
+    refused(qn_bundle_fetch(bundle, "base", QN_FETCH_ADD, &second, &text, &error), QN_ERR_DATA,
+            "another source has put it into the pack");
+    assert_non_null(strstr(error.hint, source_ids[0]));
+    qn_text_free(text);
+    ok(qn_bundle_drop_source(bundle, source_ids[0], &error));
+    ok(qn_bundle_commit(bundle, "dropped", NULL, &error));
+    asked_for_data = 0;
+    expect_fetch(QN_FETCH_ADD, "[]", "[\"newer\",\"other\"]", "[]");
+    assert_int_equal(asked_for_data, 3); /* the version of one says that it is the same */
+    expect_rows("base", 12, 3 + 36 + 63 + 96);
+    json_t *list = failures();
+    assert_int_equal(json_array_size(list), 0);
+    json_decref(list);
+    ok(qn_bundle_commit(bundle, "taken over", NULL, &error));
+    ARRANGE(1, none);
+    expect_fetch(QN_FETCH_SYNC, "[]", "[]", "[\"newer\",\"equal\",\"other\"]"); /* all of them are its own */
+    expect_rows("base", 3, 3);
+    expect_sound();
 }
 
 static void fetch__wrong_calls_are_told(void **state)
@@ -532,6 +611,8 @@ int main(void)
         TEST(fetch__a_failed_update_keeps_what_was_there),
         TEST(fetch__locations_that_cannot_be_taken_fail_alone),
         TEST(fetch__a_source_that_fails_keeps_no_other_from_running),
+        TEST(fetch__a_source_that_failed_is_asked_again_for_all),
+        TEST(fetch__takes_over_what_a_source_that_is_gone_has_left),
         TEST(fetch__wrong_calls_are_told),
         TEST(fetch__too_many_locations_are_refused),
         TEST(fetch__takes_several_locations_at_a_time),

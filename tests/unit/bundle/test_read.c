@@ -224,7 +224,9 @@ static void read__wrong_columns_are_told(void **state)
     put_one_row("one", 1, one, 1);
     refused(qn_bundle_stream(bundle, "base", unknown, 2, &stream, &error), QN_ERR_ARGUMENT, "no column \"ID\"");
     refused(qn_bundle_stream(bundle, "base", twice, 3, &stream, &error), QN_ERR_ARGUMENT, "\"id\" is asked for twice");
-    refused(qn_bundle_stream(bundle, "bass", NULL, 0, &stream, &error), QN_ERR_CONFIG, "there is no pack \"bass\"");
+    refused(qn_bundle_stream(bundle, "bass", NULL, 0, &stream, &error), QN_ERR_CONFIG,
+            "pack \"bass\": there is no such pack");
+    assert_non_null(strstr(error.hint, "there are \"base\""));
 }
 
 /* ---- tables put in by hand -------------------------------------------------------------------------------------- */
