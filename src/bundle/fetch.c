@@ -204,6 +204,13 @@ static enum qn_status open_and_plan(struct qn__fetch_source *run, struct qn_erro
     return status == QN_OK ? qn__fetch_plan(run, err) : status;
 }
 
+/* Whether the caller does not let a connector run: nothing of the source's that could be better another time. */
+static bool is_forbidden(const struct qn_error *error)
+{
+    static const char refusal[] = "External code execution is disabled";
+    return error->status == QN_ERR_CONFIG && strncmp(error->message, refusal, sizeof refusal - 1) == 0;
+}
+
 /* What is left of a source that could not say what it has: it is set aside, as a location is. */
 static enum qn_status give_up(struct qn__fetch_source *run, const struct qn_error *error, struct qn_error *err)
 {
@@ -215,8 +222,15 @@ static enum qn_status give_up(struct qn__fetch_source *run, const struct qn_erro
         }
         return error->status;
     }
-    count_failure(fetch, error);
-    if (!fetch->options.dry_run) {
+    bool forbidden = is_forbidden(error);
+    if (forbidden && !fetch->forbidden && fetch->options.quarantine) {
+        fetch->failure = *error; /* the others are none of the call */
+        fetch->failures++;
+    } else {
+        count_failure(fetch, error);
+    }
+    fetch->forbidden = fetch->forbidden || forbidden;
+    if (!fetch->options.dry_run && !forbidden) {
         QN_TRY(qn__fetch_set_aside(run, error, err));
     }
     return put_result(run, false, error, err);
@@ -356,7 +370,7 @@ static enum qn_status run_sources(struct qn__fetch *fetch, struct qn__source *so
 /* The error of the call: of the first that failed; how many others did is in the detail. */
 static enum qn_status judge(const struct qn__fetch *fetch, struct qn_error *err)
 {
-    if (fetch->failures == 0 || fetch->options.quarantine) {
+    if (fetch->failures == 0 || (fetch->options.quarantine && !fetch->forbidden)) {
         return QN_OK;
     }
     if (err != NULL) {

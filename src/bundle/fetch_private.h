@@ -52,6 +52,7 @@ struct qn__fetch {
     int64_t started;           /* qn_clock_nanos */
     struct qn_error failure;   /* the first that failed */
     int64_t failures;          /* locations, and sources that could not say what they have */
+    bool forbidden;            /* a source's connector may not run here: an error of the call in any case */
     struct qn_buffer *results; /* what fetch.c says */
     int64_t n_results;
 };

@@ -398,3 +398,16 @@ def test_a_conflict_of_types_says_what_to_do(empty: qn.Bundle) -> None:
     with pytest.raises(qn.QanatError, match="no type holds both exactly") as raised:
         empty.schema()
     assert "csv.types" in str(raised.value.hint)
+
+
+@pytest.mark.trace("C2")
+def test_what_may_not_run_is_no_failure_of_its_source(empty: qn.Bundle, shelf: Any) -> None:
+    (shelf.root / "one.json").write_text('{"id": 1}\n')
+    empty.import_connector("test.shop", "ipc::shop.py")
+    empty.create_source("test.shop", shelf.arguments)
+    empty.create_source("files", {"path": str(shelf.root), "format": "jsonl"})
+    empty.commit("sources")
+    with qn.open(empty.path, config={"system": {"allow_external_code": "false"}}) as walled:
+        with pytest.raises(qn.ConfigurationError, match="^External code execution is disabled"):
+            walled.fetch(on_error="quarantine")
+        assert walled.failures() == [] and ids(walled) == [1]

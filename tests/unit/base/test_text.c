@@ -89,6 +89,20 @@ static void text__classes_are_ascii(void **state)
     }
 }
 
+static void text__distance_counts_letters(void **state)
+{
+    (void)state;
+    assert_int_equal(qn_text_distance("files", "files"), 0);
+    assert_int_equal(qn_text_distance("fils", "files"), 1);
+    assert_int_equal(qn_text_distance("", "http"), 4);
+    assert_int_equal(qn_text_distance("kitten", "sitting"), 3);
+    assert_int_equal(qn_text_distance("a", "a text that is longer than thirty-two bytes"), QN_TEXT_FAR);
+    assert_true(qn_text_is_near("abc", 1));
+    assert_false(qn_text_is_near("abc", 2));
+    assert_true(qn_text_is_near("abcd", 2));
+    assert_false(qn_text_is_near("abcd", 3));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -96,6 +110,7 @@ int main(void)
         cmocka_unit_test(text__booleans_are_the_known_words),
         cmocka_unit_test(text__integers_are_whole_and_in_range),
         cmocka_unit_test(text__classes_are_ascii),
+        cmocka_unit_test(text__distance_counts_letters),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
