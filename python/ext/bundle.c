@@ -361,7 +361,8 @@ struct progress {
 static int report(void *context, const struct qn_fetch_progress *now)
 {
     struct progress *progress = context;
-    PyGILState_STATE gil = PyGILState_Ensure();
+    struct native_callback call;
+    native_callback_begin(&call);
     PyObject *answer = NULL;
     if (progress->type == NULL) {
         answer = PyObject_CallFunction(progress->callback, "sLLLLd", now->source == NULL ? "" : now->source,
@@ -372,7 +373,7 @@ static int report(void *context, const struct qn_fetch_progress *now)
         }
         Py_XDECREF(answer);
     }
-    PyGILState_Release(gil);
+    native_callback_end(&call);
     return progress->type != NULL;
 }
 

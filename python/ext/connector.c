@@ -36,13 +36,14 @@ static void handle_unref(struct native_connector *handle)
     if (handle == NULL || atomic_fetch_sub(&handle->references, 1) != 1 || !Py_IsInitialized()) {
         return;
     }
-    PyGILState_STATE gil = PyGILState_Ensure();
+    struct native_callback call;
+    native_callback_begin(&call);
     PyThreadState *thread = PyEval_SaveThread();
     qn_connector_free(handle->connector);
     PyEval_RestoreThread(thread);
     Py_XDECREF(handle->log);
     Py_XDECREF(handle->progress);
-    PyGILState_Release(gil);
+    native_callback_end(&call);
     free(handle);
 }
 
@@ -89,7 +90,8 @@ static void on_log(void *context, const char *level, const char *message)
     if (!Py_IsInitialized()) {
         return;
     }
-    PyGILState_STATE gil = PyGILState_Ensure();
+    struct native_callback call;
+    native_callback_begin(&call);
     PyObject *type = NULL;
     PyObject *value = NULL;
     PyObject *traceback = NULL;
@@ -100,7 +102,7 @@ static void on_log(void *context, const char *level, const char *message)
     }
     Py_XDECREF(text);
     PyErr_Restore(type, value, traceback);
-    PyGILState_Release(gil);
+    native_callback_end(&call);
 }
 
 static void on_progress(void *context, int64_t rows, int64_t total, const char *message)
@@ -109,7 +111,8 @@ static void on_progress(void *context, int64_t rows, int64_t total, const char *
     if (!Py_IsInitialized()) {
         return;
     }
-    PyGILState_STATE gil = PyGILState_Ensure();
+    struct native_callback call;
+    native_callback_begin(&call);
     PyObject *type = NULL;
     PyObject *value = NULL;
     PyObject *traceback = NULL;
@@ -124,7 +127,7 @@ static void on_progress(void *context, int64_t rows, int64_t total, const char *
     Py_XDECREF(text);
     Py_XDECREF(all);
     PyErr_Restore(type, value, traceback);
-    PyGILState_Release(gil);
+    native_callback_end(&call);
 }
 
 /* ---- opening and closing --------------------------------------------------------------------------------------- */
@@ -284,7 +287,8 @@ struct found {
 static enum qn_status on_location(void *context, const struct qn_location *location, struct qn_error *err)
 {
     struct found *found = context;
-    PyGILState_STATE gil = PyGILState_Ensure();
+    struct native_callback call;
+    native_callback_begin(&call);
     PyObject *rows = location->num_rows < 0 ? Py_NewRef(Py_None) : PyLong_FromLongLong(location->num_rows);
     PyObject *answer = rows == NULL ? NULL
                                     : PyObject_CallFunction(found->each, "sOssO", location->location,
@@ -297,7 +301,7 @@ static enum qn_status on_location(void *context, const struct qn_location *locat
         answer != NULL ? QN_OK : qn_error_set(err, QN_ERR_CANCELLED, "the caller wants no more locations");
     Py_XDECREF(answer);
     Py_XDECREF(rows);
-    PyGILState_Release(gil);
+    native_callback_end(&call);
     return status;
 }
 

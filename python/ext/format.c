@@ -39,13 +39,13 @@ struct python_stream {
 };
 
 /* Take the GIL; false where there is no interpreter to run in. */
-static bool enter(PyGILState_STATE *gil, struct qn_error *err)
+static bool enter(struct native_callback *call, struct qn_error *err)
 {
     if (atomic_load(&shut_down) || !Py_IsInitialized()) {
         qn_error_set(err, QN_ERR_CLOSED, "the Python interpreter has ended");
         return false;
     }
-    *gil = PyGILState_Ensure();
+    native_callback_begin(call);
     return true;
 }
 
@@ -296,31 +296,31 @@ static enum qn_status stream_schema(void *self, struct ArrowSchema *out, struct 
 static enum qn_status stream_next(void *self, struct ArrowArray *out, struct qn_error *err)
 {
     struct python_stream *stream = self;
-    PyGILState_STATE gil;
-    if (!enter(&gil, err)) {
+    struct native_callback call;
+    if (!enter(&call, err)) {
         return QN_ERR_CLOSED;
     }
     PyObject *batch = PyIter_Next(stream->batches);
     bool failed = batch != NULL ? take_array(batch, out) < 0 : PyErr_Occurred() != NULL;
     Py_XDECREF(batch);
     enum qn_status status = failed ? fail(err) : QN_OK;
-    PyGILState_Release(gil);
+    native_callback_end(&call);
     return status;
 }
 
 static void stream_free(void *self)
 {
     struct python_stream *stream = self;
-    PyGILState_STATE gil;
+    struct native_callback call;
     struct qn_error unused;
-    if (enter(&gil, &unused)) {
+    if (enter(&call, &unused)) {
         PyObject *done = PyObject_CallMethod(stream->batches, "close", NULL);
         if (done == NULL) {
             PyErr_WriteUnraisable(stream->batches);
         }
         Py_XDECREF(done);
         Py_DECREF(stream->batches);
-        PyGILState_Release(gil);
+        native_callback_end(&call);
     }
     if (stream->schema.release != NULL) {
         stream->schema.release(&stream->schema);
@@ -380,8 +380,8 @@ static enum qn_status format_read(void *context, const struct qn_format_input *i
                                   bool *all_out, struct qn_error *err)
 {
     struct python_format *format = context;
-    PyGILState_STATE gil;
-    if (!enter(&gil, err)) {
+    struct native_callback call;
+    if (!enter(&call, err)) {
         return QN_ERR_CLOSED;
     }
     PyObject *columns = list_columns(input);
@@ -391,7 +391,7 @@ static enum qn_status format_read(void *context, const struct qn_format_input *i
     enum qn_status status = told == NULL ? fail(err) : make_stream(told, out, all_out, err);
     Py_XDECREF(told);
     Py_XDECREF(columns);
-    PyGILState_Release(gil);
+    native_callback_end(&call);
     return status;
 }
 
@@ -399,8 +399,8 @@ static enum qn_status format_count(void *context, const struct qn_format_input *
                                    struct qn_error *err)
 {
     struct python_format *format = context;
-    PyGILState_STATE gil;
-    if (!enter(&gil, err)) {
+    struct native_callback call;
+    if (!enter(&call, err)) {
         return QN_ERR_CLOSED;
     }
     PyObject *told = PyObject_CallMethod(format->object, "count", "isz", input->fd, input->name, input->options);
@@ -410,7 +410,7 @@ static enum qn_status format_count(void *context, const struct qn_format_input *
         *rows_out = rows;
     }
     Py_XDECREF(told);
-    PyGILState_Release(gil);
+    native_callback_end(&call);
     return status;
 }
 
@@ -431,11 +431,11 @@ static void writer_drop(struct python_writer *writer)
 static void format_writer_free(void *self)
 {
     struct python_writer *writer = self;
-    PyGILState_STATE gil;
+    struct native_callback call;
     struct qn_error unused;
-    if (enter(&gil, &unused)) {
+    if (enter(&call, &unused)) {
         writer_drop(writer);
-        PyGILState_Release(gil);
+        native_callback_end(&call);
     } else {
         free(writer);
     }
@@ -473,12 +473,12 @@ static int writer_begin(struct python_format *format, const struct ArrowSchema *
 static enum qn_status format_writer_new(void *context, const struct ArrowSchema *schema,
                                         const struct qn_format_sink *sink, void **writer_out, struct qn_error *err)
 {
-    PyGILState_STATE gil;
+    struct native_callback call;
     struct python_writer *writer = calloc(1, sizeof *writer);
     if (writer == NULL) {
         return qn_error_set(err, QN_ERR_NO_MEMORY, "out of memory");
     }
-    if (!enter(&gil, err)) {
+    if (!enter(&call, err)) {
         free(writer);
         return QN_ERR_CLOSED;
     }
@@ -489,7 +489,7 @@ static enum qn_status format_writer_new(void *context, const struct ArrowSchema 
     } else {
         *writer_out = writer;
     }
-    PyGILState_Release(gil);
+    native_callback_end(&call);
     return status;
 }
 
@@ -520,12 +520,12 @@ static enum qn_status writer_done(const struct python_writer *writer, PyObject *
 static enum qn_status format_write(void *self, struct ArrowArray *batch, struct qn_error *err)
 {
     struct python_writer *writer = self;
-    PyGILState_STATE gil;
+    struct native_callback call;
     struct ArrowArray copy;
     if (!share(batch, &copy)) {
         return qn_error_set(err, QN_ERR_NO_MEMORY, "out of memory");
     }
-    if (!enter(&gil, err)) {
+    if (!enter(&call, err)) {
         copy.release(&copy);
         return QN_ERR_CLOSED;
     }
@@ -536,19 +536,19 @@ static enum qn_status format_write(void *self, struct ArrowArray *batch, struct 
     PyObject *done = object == NULL ? NULL : PyObject_CallMethod(writer->object, "write", "O", object);
     Py_XDECREF(object);
     enum qn_status status = writer_done(writer, done, err);
-    PyGILState_Release(gil);
+    native_callback_end(&call);
     return status;
 }
 
 static enum qn_status format_finish(void *self, struct qn_error *err)
 {
     struct python_writer *writer = self;
-    PyGILState_STATE gil;
-    if (!enter(&gil, err)) {
+    struct native_callback call;
+    if (!enter(&call, err)) {
         return QN_ERR_CLOSED;
     }
     enum qn_status status = writer_done(writer, PyObject_CallMethod(writer->object, "finish", NULL), err);
-    PyGILState_Release(gil);
+    native_callback_end(&call);
     return status;
 }
 

@@ -4,7 +4,7 @@
  * The library asks the callback at least every 100 ms, without the GIL, on the thread that blocks. Only the main thread
  * runs Python's signal handlers; there the callback takes the GIL, lets them run, and keeps what they raised, because the
  * code between here and the caller (which may be another library's) must not run with an exception set. The caller takes
- * it with native_interrupt_take; where the caller is not ours, a pending call of the interpreter raises it.
+ * it with native_interrupt_take, and no callback in between can (native_callback_begin); where the caller is not ours, a pending call of the interpreter raises it.
  * Nothing here relies on EINTR.
  */
 #include "native.h"
@@ -87,6 +87,23 @@ bool native_interrupt_take(void)
     PyErr_SetObject((PyObject *)Py_TYPE(exception), exception);
     Py_DECREF(exception);
     return true;
+}
+
+void native_callback_begin(struct native_callback *call)
+{
+    call->gil = PyGILState_Ensure();
+    call->waiting = raised;
+    raised = NULL;
+}
+
+void native_callback_end(struct native_callback *call)
+{
+    if (raised == NULL) {
+        raised = call->waiting;
+    } else {
+        Py_XDECREF(call->waiting);
+    }
+    PyGILState_Release(call->gil);
 }
 
 static int raise_pending(void *unused)

@@ -75,7 +75,8 @@ static void log_message(void *context, enum qn_log_level level, const char *area
     if (!Py_IsInitialized()) {
         return;
     }
-    PyGILState_STATE gil = PyGILState_Ensure();
+    struct native_callback call;
+    native_callback_begin(&call);
     PyObject *type = NULL;
     PyObject *value = NULL;
     PyObject *traceback = NULL;
@@ -87,5 +88,5 @@ static void log_message(void *context, enum qn_log_level level, const char *area
     }
     Py_XDECREF(done);
     PyErr_Restore(type, value, traceback);
-    PyGILState_Release(gil);
+    native_callback_end(&call);
 }

@@ -72,6 +72,16 @@ bool native_interrupt_keep(void);
  * that other libraries made. */
 void native_interrupt_schedule(void);
 
+/* A callback of the library that runs Python code. Begin takes the GIL and lays aside the exception that waits for its
+ * taker: nothing that the code calls, a destructor say, may take it and lose it. End puts it back, unless the code has left
+ * another one, and gives the GIL up. */
+struct native_callback {
+    PyGILState_STATE gil;
+    PyObject *waiting;
+};
+void native_callback_begin(struct native_callback *call);
+void native_callback_end(struct native_callback *call);
+
 /* ---- log_bridge.c --------------------------------------------------------------------------------------------- */
 
 int native_log_init(struct native_state *state);

@@ -27,13 +27,13 @@ struct python_stream {
 };
 
 /* Take the GIL; false where there is no interpreter to run in. */
-static bool enter(PyGILState_STATE *gil, struct qn_error *err)
+static bool enter(struct native_callback *call, struct qn_error *err)
 {
     if (atomic_load(&shut_down) || !Py_IsInitialized()) {
         qn_error_set(err, QN_ERR_CLOSED, "the Python interpreter has ended");
         return false;
     }
-    *gil = PyGILState_Ensure();
+    native_callback_begin(call);
     return true;
 }
 
@@ -180,8 +180,8 @@ static enum qn_status runtime_open(void *context, const struct qn_connector_open
                                    struct qn_error *err)
 {
     (void)context;
-    PyGILState_STATE gil;
-    if (!enter(&gil, err)) {
+    struct native_callback call;
+    if (!enter(&call, err)) {
         return QN_ERR_CLOSED;
     }
     enum qn_status status = QN_OK;
@@ -197,22 +197,22 @@ static enum qn_status runtime_open(void *context, const struct qn_connector_open
     } else {
         free(self);
     }
-    PyGILState_Release(gil);
+    native_callback_end(&call);
     return status;
 }
 
 static void runtime_close(void *context)
 {
     struct python_connector *self = context;
-    PyGILState_STATE gil;
-    if (enter(&gil, NULL)) {
+    struct native_callback call;
+    if (enter(&call, NULL)) {
         PyObject *done = PyObject_CallMethod(self->object, "close", NULL);
         if (done == NULL && !native_interrupt_keep()) {
             PyErr_WriteUnraisable(self->object);
         }
         Py_XDECREF(done);
         Py_DECREF(self->object);
-        PyGILState_Release(gil);
+        native_callback_end(&call);
     }
     free(self);
 }
@@ -258,8 +258,8 @@ static enum qn_status runtime_discover(void *context, const char *const *attache
                                        void *each_context, struct qn_error *err)
 {
     struct python_connector *self = context;
-    PyGILState_STATE gil;
-    if (!enter(&gil, err)) {
+    struct native_callback call;
+    if (!enter(&call, err)) {
         return QN_ERR_CLOSED;
     }
     enum qn_status status = QN_OK;
@@ -280,7 +280,7 @@ static enum qn_status runtime_discover(void *context, const char *const *attache
     Py_XDECREF(iterator);
     Py_XDECREF(found);
     Py_XDECREF(known);
-    PyGILState_Release(gil);
+    native_callback_end(&call);
     return status;
 }
 
@@ -328,8 +328,8 @@ static enum qn_status stream_schema(void *context, struct ArrowSchema *out, stru
 static enum qn_status stream_next(void *context, struct ArrowArray *out, struct qn_error *err)
 {
     struct python_stream *self = context;
-    PyGILState_STATE gil;
-    if (!enter(&gil, err)) {
+    struct native_callback call;
+    if (!enter(&call, err)) {
         return QN_ERR_CLOSED;
     }
     enum qn_status status = QN_OK;
@@ -338,25 +338,25 @@ static enum qn_status stream_next(void *context, struct ArrowArray *out, struct 
         status = fail(err);
     }
     Py_XDECREF(batch);
-    PyGILState_Release(gil);
+    native_callback_end(&call);
     return status;
 }
 
 static void stream_free(void *context)
 {
     struct python_stream *self = context;
-    PyGILState_STATE gil;
+    struct native_callback call;
     if (self->schema.release != NULL) {
         self->schema.release(&self->schema);
     }
-    if (enter(&gil, NULL)) {
+    if (enter(&call, NULL)) {
         PyObject *done = self->batches == NULL ? Py_NewRef(Py_None) : PyObject_CallMethod(self->batches, "close", NULL);
         if (done == NULL && !native_interrupt_keep()) {
             PyErr_WriteUnraisable(self->batches);
         }
         Py_XDECREF(done);
         Py_XDECREF(self->batches);
-        PyGILState_Release(gil);
+        native_callback_end(&call);
     }
     free(self);
 }
@@ -407,8 +407,8 @@ static enum qn_status runtime_data(void *context, const struct qn_location *loca
                                    uint32_t *applied_out, struct qn_error *err)
 {
     struct python_connector *self = context;
-    PyGILState_STATE gil;
-    if (!enter(&gil, err)) {
+    struct native_callback call;
+    if (!enter(&call, err)) {
         return QN_ERR_CLOSED;
     }
     out->release = NULL;
@@ -428,7 +428,7 @@ static enum qn_status runtime_data(void *context, const struct qn_location *loca
     Py_XDECREF(answer);
     Py_XDECREF(place);
     Py_XDECREF(columns);
-    PyGILState_Release(gil);
+    native_callback_end(&call);
     return status;
 }
 
@@ -455,35 +455,35 @@ static enum qn_status runtime_stable_url(void *context, const struct qn_location
                                          struct qn_error *err)
 {
     struct python_connector *self = context;
-    PyGILState_STATE gil;
-    if (!enter(&gil, err)) {
+    struct native_callback call;
+    if (!enter(&call, err)) {
         return QN_ERR_CLOSED;
     }
     PyObject *place = tuple_of(location);
     enum qn_status status =
         take_text(place == NULL ? NULL : PyObject_CallMethod(self->object, "stable_url", "(O)", place), out, err);
     Py_XDECREF(place);
-    PyGILState_Release(gil);
+    native_callback_end(&call);
     return status;
 }
 
 static enum qn_status runtime_describe(void *context, char **out, struct qn_error *err)
 {
     struct python_connector *self = context;
-    PyGILState_STATE gil;
-    if (!enter(&gil, err)) {
+    struct native_callback call;
+    if (!enter(&call, err)) {
         return QN_ERR_CLOSED;
     }
     enum qn_status status = take_text(PyObject_CallMethod(self->object, "describe", NULL), out, err);
-    PyGILState_Release(gil);
+    native_callback_end(&call);
     return status;
 }
 
 static enum qn_status runtime_capabilities(void *context, uint32_t *out, struct qn_error *err)
 {
     struct python_connector *self = context;
-    PyGILState_STATE gil;
-    if (!enter(&gil, err)) {
+    struct native_callback call;
+    if (!enter(&call, err)) {
         return QN_ERR_CLOSED;
     }
     PyObject *bits = PyObject_CallMethod(self->object, "capability_bits", NULL);
@@ -493,7 +493,7 @@ static enum qn_status runtime_capabilities(void *context, uint32_t *out, struct 
         *out = (uint32_t)value;
     }
     Py_XDECREF(bits);
-    PyGILState_Release(gil);
+    native_callback_end(&call);
     return status;
 }
 

@@ -83,14 +83,15 @@ struct progress {
 static int report(void *context, const struct qn_task_progress *now)
 {
     struct progress *progress = context;
-    PyGILState_STATE gil = PyGILState_Ensure();
+    struct native_callback call;
+    native_callback_begin(&call);
     PyObject *answer = PyObject_CallFunction(progress->callback, "sLLd", now->stage, (long long)now->rows,
                                              (long long)now->bytes, now->seconds);
     if (answer == NULL) {
         PyErr_Fetch(&progress->type, &progress->value, &progress->traceback);
     }
     Py_XDECREF(answer);
-    PyGILState_Release(gil);
+    native_callback_end(&call);
     return progress->type != NULL;
 }
 

@@ -233,6 +233,91 @@ def test_ctrl_c_stops_within_a_second_and_says_what_was_committed(folder: Path) 
     assert f"interrupted: {rows:,} rows were committed, checkpoint {highest}; the rest was rolled back" in err
 
 
+ENDLESS = """\
+import time
+
+import pyarrow as pa
+from qanat_sdk import Connector, Location, serve
+
+
+class Endless(Connector):
+    capabilities = ("stable_order",)
+
+    def discover(self, attached_locations, **kwargs):
+        return [Location("numbers", version="v1")]
+
+    def data(self, location, **kwargs):
+        for first in range(0, 10**9, 100):
+            yield pa.record_batch({"n": list(range(first, first + 100))})
+            time.sleep(0.005)
+
+
+if __name__ == "__main__":
+    serve(Endless())
+"""
+SOURCES = {
+    "python": 'connector = "python::endless:Endless"\n\n[checkpoint]\n',
+    "ipc": 'connector = "ipc::endless.py"\n\n[checkpoint]\n',
+    "sqlite": 'connection = "from"\nquery = """with recursive c(n) as (select 1 union all select n + 1 from c '
+    'where n < 1e12) select n from c where n > :checkpoint"""\n\n[checkpoint]\ncolumn = "n"\ninitial = 0\n',
+}
+SINKS = {
+    "sqlite": 'connection = "to"\ntable = "t"',
+    "parquet": 'bundle = "kept"',
+    "arrow": 'bundle = "kept"\nformat = "arrow"',
+}
+
+
+@pytest.mark.parametrize(
+    ("source", "sink"),
+    [
+        ("python", "sqlite"),
+        ("ipc", "sqlite"),
+        ("python", "parquet"),
+        ("ipc", "parquet"),
+        ("ipc", "arrow"),
+        ("sqlite", "parquet"),
+    ],
+)
+def test_ctrl_c_ends_a_task_of_connectors_and_bundles(tmp_path: Path, source: str, sink: str) -> None:
+    (tmp_path / "endless.py").write_text(ENDLESS, encoding="utf-8")
+    slice_rows = 200_000 if source == "sqlite" else 1000
+    uses = {"from": source == "sqlite", "to": sink == "sqlite"}
+    connections = [f'[connections.{name}]\nuri = "sqlite:///{name}.db?create=true"\n' for name in uses if uses[name]]
+    plan = [*connections, '[task]\nname = "endless"\n', f"[sink]\n{SINKS[sink]}\n", f"[source]\n{SOURCES[source]}"]
+    (tmp_path / "endless.toml").write_text("\n".join(plan) + f"every_rows = {slice_rows}\n", encoding="utf-8")
+    child = subprocess.Popen(
+        [sys.executable, "-m", "qanat", "run", "endless.toml", "--allow-external-code", "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "QANAT_LOG": "info"},
+    )
+    try:
+        assert child.stderr is not None
+        for line in child.stderr:
+            if f"committed {slice_rows} rows" in line:
+                break
+        child.send_signal(signal.SIGINT)
+        out, err = child.communicate(timeout=60)
+    finally:
+        child.kill()
+        child.wait()
+    assert child.returncode == 130, err
+    told = json.loads(out)
+    rows = told["result"]["rows"]
+    assert (told["ok"], told["interrupted"]) == (False, True)
+    assert rows >= slice_rows and rows % slice_rows == 0
+    assert f"interrupted: {rows:,} rows were committed" in err and "error:" not in err
+    if sink == "sqlite":
+        with qn.connect(f"sqlite:///{tmp_path / 'to.db'}") as to:
+            assert to.execute("select count(*) as n from t").item() == rows
+    else:
+        with qn.open(tmp_path / "kept") as bundle:
+            assert bundle.num_rows == rows
+
+
 def test_a_line_comes_every_two_seconds_while_nothing_arrives(folder: Path) -> None:
     count = "with recursive c(id) as (select 1 union all select id + 1 from c where id < 1e12)"
     query = f'query = "{count} select max(id) as id from c where id > :checkpoint"'
