@@ -105,6 +105,74 @@ static enum qn_status open_rows(struct walk *walk, struct qn_error *err)
     return QN_OK;
 }
 
+static bool has_column(const struct ArrowSchema *schema, const char *name)
+{
+    for (int64_t i = 0; i < schema->n_children; i++) {
+        if (strcmp(schema->children[i]->name, name) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The first column of `schema` that `other` does not have; NULL: none. */
+static const char *lone_column(const struct ArrowSchema *schema, const struct ArrowSchema *other)
+{
+    for (int64_t i = 0; i < schema->n_children; i++) {
+        if (!has_column(other, schema->children[i]->name)) {
+            return schema->children[i]->name;
+        }
+    }
+    return NULL;
+}
+
+static bool same_column(const struct ArrowSchema *is, const struct ArrowSchema *was, struct qn_buffer *is_text,
+                        struct qn_buffer *was_text)
+{
+    qn_schema_field_to_text(is, is_text);
+    qn_schema_field_to_text(was, was_text);
+    return strcmp(is->name, was->name) == 0 && strcmp(qn_buffer_text(is_text), qn_buffer_text(was_text)) == 0;
+}
+
+/* Say how the columns of a location differ from those before it; QN_OK where they do not. */
+static enum qn_status compare_columns(const struct ArrowSchema *is, const struct ArrowSchema *was, const char *location,
+                                      struct qn_error *err)
+{
+    const char *new_column = lone_column(is, was);
+    const char *missing = lone_column(was, is);
+    if (new_column != NULL && missing != NULL) {
+        return qn_error_set(err, QN_ERR_DATA,
+                            "location \"%s\" has a column \"%s\" and no column \"%s\": the ones before it have the "
+                            "second and not the first",
+                            location, new_column, missing);
+    }
+    if (new_column != NULL) {
+        return qn_error_set(err, QN_ERR_DATA,
+                            "location \"%s\" has a column \"%s\", which the ones before it do not have", location,
+                            new_column);
+    }
+    if (missing != NULL) {
+        return qn_error_set(err, QN_ERR_DATA, "location \"%s\" has no column \"%s\", which the ones before it have",
+                            location, missing);
+    }
+    if (is->n_children != was->n_children) { /* a name that comes twice */
+        return qn_error_set(err, QN_ERR_DATA, "location \"%s\" has %lld columns, the ones before it have %lld",
+                            location, (long long)is->n_children, (long long)was->n_children);
+    }
+    for (int64_t i = 0; i < was->n_children; i++) {
+        qn_auto_buffer is_text = QN_BUFFER_INIT;
+        qn_auto_buffer was_text = QN_BUFFER_INIT;
+        if (!same_column(is->children[i], was->children[i], &is_text, &was_text)) {
+            return qn_error_set(err, QN_ERR_DATA,
+                                "location \"%s\": column %lld is \"%s\" of type %s; before it was \"%s\" of "
+                                "type %s",
+                                location, (long long)i + 1, is->children[i]->name, qn_buffer_text(&is_text),
+                                was->children[i]->name, qn_buffer_text(&was_text));
+        }
+    }
+    return QN_OK;
+}
+
 /* The schema of the run is that of the first location with data. */
 static enum qn_status check_schema(struct walk *walk, struct qn_error *err)
 {
@@ -116,29 +184,11 @@ static enum qn_status check_schema(struct walk *walk, struct qn_error *err)
         return QN_OK;
     }
     const char *location = walk->run->locations.items[walk->at].location;
-    int64_t n = walk->schema.n_children;
-    if (schema.n_children != n) {
-        return qn_error_set(err, QN_ERR_DATA, "location \"%s\" has %lld columns, the ones before it have %lld",
-                            location, (long long)schema.n_children, (long long)n);
-    }
-    for (int64_t i = 0; i < n; i++) {
-        qn_auto_buffer is = QN_BUFFER_INIT;
-        qn_auto_buffer was = QN_BUFFER_INIT;
-        qn_schema_field_to_text(schema.children[i], &is);
-        qn_schema_field_to_text(walk->schema.children[i], &was);
-        bool same_name = strcmp(schema.children[i]->name, walk->schema.children[i]->name) == 0;
-        if (same_name && strcmp(qn_buffer_text(&is), qn_buffer_text(&was)) == 0) {
-            continue;
-        }
-        (void)qn_error_set(err, QN_ERR_DATA,
-                           "location \"%s\": column %lld is \"%s\" of type %s; before it was \"%s\" of "
-                           "type %s",
-                           location, (long long)i + 1, schema.children[i]->name, qn_buffer_text(&is),
-                           walk->schema.children[i]->name, qn_buffer_text(&was));
+    enum qn_status status = compare_columns(&schema, &walk->schema, location, err);
+    if (status != QN_OK) {
         qn_error_hint(err, "a bundle unites tables by name: fetch the connector into one and read that");
-        return QN_ERR_DATA;
     }
-    return QN_OK;
+    return status;
 }
 
 /* Open locations until one has data, or, with `ends`, one more location. */

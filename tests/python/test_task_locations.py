@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -53,8 +54,10 @@ class Depot(Connector):
                 raise ValueError(f"the line to {name} broke")
             numbers = list(range(first, min(first + 100, one["rows"])))
             columns = {"place": pa.array([name] * len(numbers), pa.string()), "number": pa.array(numbers, pa.int64())}
-            if one.get("extra"):
-                columns["extra"] = pa.array(numbers, pa.int64())
+            for name in one.get("without", ()):
+                del columns[name]
+            for name in one.get("extra", ()):
+                columns[name] = pa.array(numbers, pa.int64())
             yield pa.record_batch(columns)
 
 
@@ -229,11 +232,31 @@ def test_a_location_that_changes_behind_its_cut_is_not_mixed(depot: Depot) -> No
     assert len(stored(depot)) == 200
 
 
-def test_other_columns_are_an_error_that_names_the_location(depot: Depot) -> None:
-    depot.put("a", 10)
-    depot.put("b", 10, extra=True)
-    with pytest.raises(qn.DataError, match='location "b" has 3 columns, the ones before it have 2'):
+@pytest.mark.parametrize(
+    ("first", "second", "said"),
+    [
+        ({}, {"extra": ["extra"]}, 'has a column "extra", which the ones before it do not have'),
+        ({"extra": ["extra"]}, {}, 'has no column "extra", which the ones before it have'),
+        (
+            {},
+            {"extra": ["extra"], "without": ["number"]},
+            'has a column "extra" and no column "number": the ones before',
+        ),
+        (
+            {},
+            {"without": ["place"], "extra": ["place"]},
+            ': column 1 is "number" of type Int64; before it was "place" of',
+        ),
+    ],
+)
+def test_other_columns_are_an_error_that_names_location_and_column(
+    depot: Depot, first: dict[str, Any], second: dict[str, Any], said: str
+) -> None:
+    depot.put("a", 10, **first)
+    depot.put("b", 10, **second)
+    with pytest.raises(qn.DataError, match=re.escape(f'location "b"{"" if said[0] == ":" else " "}{said}')) as caught:
         run(connector_plan(depot))
+    assert "a bundle unites tables by name" in str(caught.value.hint)
     with qn.connect(f"sqlite:///{depot.folder / 'sink.db'}") as db:
         assert db.tables().is_empty()
 
