@@ -100,6 +100,9 @@ static enum qn_status find_runtime(const char *uri, const struct qn_connector_ru
                      colons != NULL ? "connector \"%s\": no such runtime; there are %s"
                                     : "connector \"%s\": a connector's URI is runtime::entrypoint; there are %s",
                      shown, qn_buffer_text(&names));
+        if (colons == NULL && strpbrk(uri, "./: ") != NULL) {
+            qn_error_hint(err, "did you mean \"%s::%s\"?", strchr(uri, ':') != NULL ? "python" : "ipc", shown);
+        }
         return status;
     }
     *entrypoint_out = colons != NULL ? colons + 2 : "";

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import select
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +19,7 @@ import qanat as qn
 
 CONNECTOR = """\
 import json
+import time
 from pathlib import Path
 
 from qanat_sdk import Connector, Location, serve
@@ -33,7 +36,13 @@ class Shelf(Connector):
         rows = json.loads((Path(root) / f"{location.location}.json").read_text())
         if isinstance(rows, str):
             raise ValueError(rows)
-        return rows
+        return self.wait(root) if rows is None else rows
+
+    def wait(self, root):
+        (Path(root) / "waiting").write_text("now")
+        while True:
+            yield {"id": 0, "name": "never whole"}
+            time.sleep(0.01)
 
 
 if __name__ == "__main__":
@@ -42,10 +51,29 @@ if __name__ == "__main__":
 ALLOWED = ("--allow-external-code", "--connector", "test.shelf=ipc::shelf.py")
 
 
+def environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith("QANAT_")}
+
+
 def run(cwd: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("QANAT_")}
     command = [sys.executable, "-m", "qanat", "bundle", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=environment, check=False)
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=environment(), check=False)
+
+
+def interrupted(cwd: Path, fifo: Path, *arguments: str) -> tuple[int, str, str]:
+    """Ctrl-C when something has been written to `fifo`: exit code and what was said."""
+    waiting = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    command = [sys.executable, "-m", "qanat", "bundle", *arguments]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, cwd=cwd, env=environment()) as child:
+        try:
+            assert select.select([waiting], [], [], 60)[0], "the connector was not asked"
+            child.send_signal(signal.SIGINT)
+            out, err = child.communicate(timeout=60)
+        finally:
+            os.close(waiting)
+            child.kill()
+    return child.returncode, out, err
 
 
 def good(cwd: Path, *arguments: str) -> str:
@@ -120,8 +148,113 @@ def test_what_fails_is_set_aside_and_driven_again(fed: Path) -> None:
 def test_external_code_has_to_be_allowed(fed: Path) -> None:
     done = run(fed, "fetch", "data", "--connector", "test.shelf=ipc::shelf.py")
     what, where, fix = three_lines(done)
-    assert "External code execution is disabled" in what and where == "data" and "allow_external_code" in fix
+    assert "External code execution is disabled" in what and where == "data" and "--allow-external-code" in fix
     assert done.returncode == 3
+    done = run(fed, "source", "data", "test.shelf", "--connector", "test.shelf=ipc::shelf.py")
+    assert "--allow-external-code" in three_lines(done)[2]
+    assert "--allow-external-code" in good(fed, "source", "--help")
+
+
+BAD = ("--connector", "test.bad=ipc::bad.py")
+
+
+@pytest.fixture
+def two(fed: Path) -> Path:
+    """A second source, in a pack of its own, whose discovery fails."""
+    (fed / "bad.py").write_text(CONNECTOR)
+    good(fed, "source", "data", "test.bad", "-a", "root=rows", "--pack", "other", *ALLOWED, *BAD)
+    good(fed, "source", "data", "test.bad", "-a", "root=rows", *ALLOWED, *BAD)
+    (fed / "bad.py").write_text(
+        CONNECTOR.replace("return [Location", "raise ValueError('no door')\n        return [Loc")
+    )
+    return fed
+
+
+@pytest.mark.trace("B9")
+@pytest.mark.parametrize(
+    ("more", "bad", "on_error"),
+    [
+        ((), "discovery fails", "raise"),
+        ((), "cannot be opened", "quarantine"),
+        (("--all",), "cannot be opened", "raise"),
+        (("--all",), "discovery fails", "quarantine"),
+    ],
+)
+def test_a_source_that_fails_does_not_take_the_others_with_it(
+    two: Path, more: tuple[str, ...], bad: str, on_error: str
+) -> None:
+    named = BAD if bad == "discovery fails" else ()
+    done = run(two, "fetch", "data", *more, "--on-error", on_error, *ALLOWED, *named)
+    assert done.returncode == (1 if on_error == "raise" else 0), done.stderr
+    assert "base from test.shelf: 1 added" in done.stdout and "version 4" in done.stdout
+    said = "no door" if bad == "discovery fails" else "test.bad"
+    assert done.stderr.count("failed: ") == (2 if more else 1) and said in done.stderr
+    with qn.open(two / "data") as bundle:
+        assert bundle.to_polars().rows() == [(1, "a"), (2, "b")]
+
+
+def test_where_only_sources_failed_nothing_is_committed(two: Path) -> None:
+    done = run(two, "fetch", "data", "other", *ALLOWED, *BAD)
+    assert done.returncode == 1
+    assert any("no door" in line for line in done.stderr.splitlines() if line.startswith("error: "))
+    assert "QANAT_LOG" not in done.stderr and "task.md" not in done.stderr
+    with qn.open(two / "data") as bundle:
+        assert bundle.version == 3
+    told = json.loads(run(two, "fetch", "data", "other", "--json", *ALLOWED, *BAD).stdout)
+    assert told["ok"] is False and "no door" in told["error"]["message"]
+
+
+@pytest.mark.trace("B9")
+@pytest.mark.parametrize("form", [(), ("--json",)])
+def test_ctrl_c_commits_what_had_finished(fed: Path, form: tuple[str, ...]) -> None:
+    put(fed, "two", [{"id": 3, "name": "c"}])
+    put(fed, "waits", None)  # the last one, and one at a time
+    os.mkfifo(fed / "rows" / "waiting")
+    fifo = fed / "rows" / "waiting"
+    code, out, err = interrupted(fed, fifo, "fetch", "data", "--parallel", "1", *form, *ALLOWED)
+    assert code == 130, err
+    assert "interrupted: 2 locations were committed (version 2)" in err and "error:" not in err
+    if form:
+        told = json.loads(out)
+        assert (told["ok"], told["interrupted"], told["version"]) == (False, True, 2)
+        assert told["results"][0]["added"] == ["one", "two"]
+    with qn.open(fed / "data") as bundle:
+        assert bundle.to_polars()["id"].to_list() == [1, 2, 3]
+    code, out, err = interrupted(fed, fifo, "fetch", "data", *form, *ALLOWED)
+    assert (code, err.splitlines()[-1]) == (130, "interrupted: nothing was committed")
+    with qn.open(fed / "data") as bundle:
+        assert bundle.version == 2
+
+
+def test_connectors_sources_and_locations_are_renamed_and_dropped(folder: Path) -> None:
+    pl.DataFrame({"id": [1]}).write_parquet(folder / "p.parquet")
+    pl.DataFrame({"id": [2]}).write_parquet(folder / "q.parquet")
+    good(folder, "import", "data", "my.shelf", "ipc::shelf.py")
+    assert "my.shelf is our.shelf now (version 2)" in good(folder, "rename-connector", "data", "my.shelf", "our.shelf")
+    assert "our.shelf" in good(folder, "status", "data")
+    assert json.loads(good(folder, "drop-connector", "data", "our.shelf", "--json")) == {"ok": True, "version": 3}
+    assert json.loads(good(folder, "status", "data", "--json"))["connectors"] == []
+    assert run(folder, "drop-connector", "data", "our.shelf").returncode == 3
+    made = json.loads(good(folder, "source", "data", "files", "-a", "path=*.parquet", "--json"))
+    good(folder, "fetch", "data")
+    assert "is dropped (version 6)" in good(folder, "drop-source", "data", made["source_id"], "-m", "enough")
+    assert run(folder, "fetch", "data").returncode == 3
+    assert "removed 1 location from base (version 7)" in good(folder, "remove", "data", "p.parquet")
+    assert run(folder, "remove", "data", "q.parquet", "none").returncode == 3
+    with qn.open(folder / "data") as bundle:
+        assert bundle.to_polars()["id"].to_list() == [2]
+        assert [entry.message for entry in bundle.history()][-2:] == ["enough", "remove 1 location from base"]
+    assert run(folder, "rename-connector", "data", "none", "other").returncode == 3
+
+
+def test_failures_are_listed(fed: Path) -> None:
+    assert good(fed, "failures", "data") == "nothing is set aside\n"
+    put(fed, "bad", "no power")
+    assert run(fed, "fetch", "data", *ALLOWED).returncode == 1
+    assert good(fed, "failures", "data").startswith("failed 1 time: base bad: ")
+    (found,) = json.loads(good(fed, "failures", "data", "--json"))
+    assert (found["location"], found["attempts"], found["pack"]) == ("bad", 1, "base") and "no power" in found["error"]
+    assert json.loads(good(fed, "failures", "data", "--version", "1", "--json")) == []
 
 
 def test_files_are_committed_and_shown(folder: Path) -> None:
@@ -154,7 +287,8 @@ def test_export_and_sql(folder: Path) -> None:
     assert "p.parquet" in found and "1 row, 2 columns" in found
     good(folder, "sql", "data", "select * from base where name = $n", "-p", "n=a", "-o", "a.parquet")
     assert pl.read_parquet(folder / "a.parquet").rows() == [(1, "a")]
-    assert "nothing_here" in three_lines(run(folder, "sql", "data", "select * from nothing_here"))[0]
+    what, _, fix = three_lines(run(folder, "sql", "data", "select * from nothing_here"))
+    assert "nothing_here" in what and what.endswith("The packs are base") and "packs" in fix
 
 
 @pytest.mark.trace("B14")

@@ -235,16 +235,20 @@ class Bundle:
 
         What the caller has to put right (a configuration) and what the caller has ended stay what they are.
         """
-        text = self._native.results
-        if text is None:
+        found = self._last_results()
+        if found is None:
             return error
-        found = results.fetch_results(text)
         if found.failed and not isinstance(error, ConfigurationError | ConnectorError | QueryCancelledError):
             attributes = {name: value for name, value in vars(error).items() if name != "__notes__"}
             error = ConnectorError(str(error), **attributes)
         if isinstance(error, ConnectorError):
             error.results = found
         return error
+
+    def _last_results(self) -> FetchResults | None:
+        """What the last fetch did, also where it failed or was interrupted; None where it did nothing."""
+        text = self._native.results
+        return None if text is None else results.fetch_results(text)
 
     def failures(self) -> list[Failure]:
         """Locations that a fetch has set aside, with their errors: the retry list."""

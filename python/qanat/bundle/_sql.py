@@ -6,6 +6,7 @@ bundle that has just these columns; pyarrow applies the filter to each batch.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from qanat.bundle._bundle import Bundle
 
 PROVENANCE = ("_location", "_version", "_commit")
+LISTED_PACKS = 20
+_NO_TABLE = re.compile(r"Table with name .* does not exist")
 
 
 class Query:
@@ -69,7 +72,11 @@ class Query:
         if self._cancelled:
             raise QueryCancelledError("the query was cancelled", sql=self._query) from error
         first, _, rest = str(error).partition("\n")
-        raise QueryExecutionError(first, detail=rest.strip() or None, sql=self._query) from error
+        hint = None
+        if _NO_TABLE.search(first):
+            first = f"{first} {_listed(self._bundle.packs())}"
+            hint = "the tables of a query are the packs; a name that is no plain word stands in double quotes"
+        raise QueryExecutionError(first, detail=rest.strip() or None, hint=hint, sql=self._query) from error
 
     def _register_packs(self) -> None:
         """The packs whose names the query has somewhere: nothing is asked of the others, not even their columns."""
@@ -115,6 +122,13 @@ class Query:
         stream = open_stream(self._bundle, columns, pack)
         self._streams.append(stream)
         return pa.RecordBatchReader.from_stream(_Offsets(stream))
+
+
+def _listed(packs: list[str]) -> str:
+    if not packs:
+        return "The bundle has no packs yet"
+    more = f" and {len(packs) - LISTED_PACKS} more" if len(packs) > LISTED_PACKS else ""
+    return f"The packs are {', '.join(packs[:LISTED_PACKS])}{more}"
 
 
 def _used_by(expression: Any, schema: Any, besides: list[str]) -> list[str]:

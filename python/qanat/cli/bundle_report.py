@@ -16,7 +16,7 @@ from qanat.cli.outcome import counted, escaped, say
 if TYPE_CHECKING:
     import polars as pl
 
-    from qanat.bundle import Bundle, Collected, Commit, FetchResults, Problem
+    from qanat.bundle import Bundle, Collected, Commit, Failure, FetchResults, Problem
 
 _SECRET = re.compile(r"password|passwd|secret|token|credential|api_?key|authorization", re.IGNORECASE)
 _IN_URI = re.compile(r"(://[^/\s:@]*):[^/\s@]*@")
@@ -120,18 +120,18 @@ def status(bundle: Bundle, as_json: bool) -> None:
         arguments = " ".join(f"{name}={value}" for name, value in source["arguments"].items())
         click.echo(escaped(f"source {source['id']}: {source['connector']} -> {source['pack']} {arguments}".rstrip()))
     for failure in said.failures:
-        tries = counted(failure.attempts, "time")
-        click.echo(escaped(f"failed {tries}: {failure.pack} {failure.location}: {failure.error}"))
+        click.echo(_failure_line(failure))
 
 
-def fetched(results: FetchResults, version: int, dry_run: bool, as_json: bool) -> None:
+def fetched_members(results: FetchResults, version: int, dry_run: bool) -> dict[str, Any]:
+    return {"version": version, "dry_run": dry_run, "results": [dataclasses.asdict(result) for result in results]}
+
+
+def fetched(results: FetchResults, version: int, dry_run: bool, as_json: bool, *, interrupted: bool = False) -> None:
     if as_json:
-        members = {
-            "version": version,
-            "dry_run": dry_run,
-            "results": [dataclasses.asdict(result) for result in results],
-        }
-        click.echo(json.dumps({"ok": not results.failed, **members}))
+        ended = {"interrupted": True} if interrupted else {}
+        members = fetched_members(results, version, dry_run)
+        click.echo(json.dumps({"ok": not results.failed and not interrupted, **ended, **members}))
         return
     verb = "would be " if dry_run else ""
     for result in results:
@@ -140,9 +140,26 @@ def fetched(results: FetchResults, version: int, dry_run: bool, as_json: bool) -
         rows = "" if dry_run else f"; {counted(result.rows, 'row')} in {result.seconds:.2f} s"
         after = "" if result.rows_after is None else f"; {counted(result.rows_after, 'row')} {verb}in the pack"
         click.echo(escaped(f"{result.pack} from {result.connector}: {verb}{counts}{more}{rows}{after}"))
-        for failure in result.failed:
-            click.echo(escaped(f"failed: {failure.location}: {failure.error}"), err=True)
+        for failure in result.failed:  # of no location: the source as a whole
+            place = f"{failure.location}: " if failure.location else ""
+            click.echo(escaped(f"failed: {place}{failure.error}"), err=True)
     click.echo("nothing was changed: a dry run" if dry_run else f"version {version}")
+
+
+def _failure_line(failure: Failure) -> str:
+    tries = counted(failure.attempts, "time")
+    place = " ".join(part for part in (failure.pack, failure.location) if part)
+    return escaped(f"failed {tries}: {place}: {failure.error}")
+
+
+def failures(found: list[Failure], as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps([dataclasses.asdict(failure) for failure in found], default=str))
+        return
+    for failure in found:
+        click.echo(_failure_line(failure))
+    if not found:
+        click.echo("nothing is set aside")
 
 
 def verified(found: list[Problem], path: str, as_json: bool) -> None:

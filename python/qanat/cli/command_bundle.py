@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import re
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 import click
 
 from qanat.cli import bundle_report as report
 from qanat.cli.command_query import FORMATS, SHOWN_ROWS, format_of, parse_value, save
-from qanat.cli.outcome import EXIT_FAILED, EXIT_INTERRUPTED, counted, reported
+from qanat.cli.outcome import BUNDLES, EXIT_FAILED, EXIT_INTERRUPTED, counted, escaped, fail, hint_of, reported
 
 if TYPE_CHECKING:
     from qanat.bundle import Bundle, FetchResults
+    from qanat.errors import QanatError
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -54,7 +57,7 @@ def _pack(function: _F) -> _F:
 
 
 def _allow(function: _F) -> _F:
-    text = "Let connectors run that are code from outside, as QANAT_SYSTEM_ALLOW_EXTERNAL_CODE=true does."
+    text = "Let connectors run that are code from outside (all but files, http and database): they need it."
     return click.option("--allow-external-code", "allow", is_flag=True, help=text)(function)
 
 
@@ -94,11 +97,13 @@ def _opened(
     named = [_pair(one, "--connector") for one in temporary]
     config = {"system": {"allow_external_code": "true"}} if allow else None
     try:
-        with reported(path, as_json, known=KNOWN), qn.open(path, version, config) as bundle:
+        with reported(path, as_json, known=KNOWN, page=BUNDLES), qn.open(path, version, config) as bundle:
             for name, uri in named:
                 bundle.import_temp_connector(name, uri)
             yield bundle
     except KeyboardInterrupt:
+        if as_json:
+            click.echo(json.dumps({"ok": False, "interrupted": True}))
         click.echo("interrupted: nothing was committed", err=True)
         sys.exit(EXIT_INTERRUPTED)
 
@@ -113,7 +118,7 @@ def create(path: str, as_json: bool) -> None:
     """Make a bundle in a folder that is not there or is empty."""
     import qanat as qn
 
-    with reported(path, as_json), qn.create(path) as bundle:
+    with reported(path, as_json, page=BUNDLES), qn.create(path) as bundle:
         report.done(as_json, f"made {path}", version=bundle.version)
 
 
@@ -130,6 +135,36 @@ def import_(path: str, name: str, uri: str, platform: str | None, message: str |
         bundle.import_connector(name, uri, platform)
         version = bundle.commit(message or f"import connector {name}")
         report.done(as_json, f"{name} is {uri} (version {version})", version=version)
+
+
+@command.command("drop-connector")
+@_path
+@click.argument("name")
+@click.option(
+    "--platform", metavar="OS/ARCH", help="Only what is there for this one; otherwise the connector as a whole."
+)
+@_message
+@_json
+def drop_connector(path: str, name: str, platform: str | None, message: str | None, as_json: bool) -> None:
+    """Forget a connector's name."""
+    with _opened(path, as_json) as bundle:
+        bundle.drop_connector(name, platform)
+        version = bundle.commit(message or f"drop connector {name}")
+        report.done(as_json, f"{name} is no connector any more (version {version})", version=version)
+
+
+@command.command("rename-connector")
+@_path
+@click.argument("name")
+@click.argument("new_name")
+@_message
+@_json
+def rename_connector(path: str, name: str, new_name: str, message: str | None, as_json: bool) -> None:
+    """Give a connector another name."""
+    with _opened(path, as_json) as bundle:
+        bundle.rename_connector(name, new_name)
+        version = bundle.commit(message or f"rename connector {name} to {new_name}")
+        report.done(as_json, f"{name} is {new_name} now (version {version})", version=version)
 
 
 @command.command("source")
@@ -153,12 +188,28 @@ def source(
     temporary: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Have a connector feed a pack. CONNECTOR is an imported name, files, http or database."""
+    """Have a connector feed a pack. CONNECTOR is an imported name, files, http or database.
+
+    A connector that is code from outside runs here already, to check its arguments: that needs --allow-external-code.
+    """
     arguments = dict(_pair(one, "an argument") for one in given)
     with _opened(path, as_json, None, allow, temporary) as bundle:
         made = bundle.create_source(connector, arguments, pack, save_as=save_as)
         version = bundle.commit(message or f"create source of {connector} for {pack}")
         report.done(as_json, f"source {made} feeds {pack} (version {version})", version=version, source_id=made)
+
+
+@command.command("drop-source")
+@_path
+@click.argument("source_id")
+@_message
+@_json
+def drop_source(path: str, source_id: str, message: str | None, as_json: bool) -> None:
+    """Forget a source, by its id (`status` shows it). What it delivered stays."""
+    with _opened(path, as_json) as bundle:
+        bundle.drop_source(source_id)
+        version = bundle.commit(message or f"drop source {source_id}")
+        report.done(as_json, f"source {source_id} is dropped (version {version})", version=version)
 
 
 @command.command("fetch")
@@ -190,24 +241,79 @@ def fetch(
 ) -> None:
     """Have the sources of a pack deliver, and commit what they did.
 
-    A location that fails is set aside; the others are committed all the same. The exit code is then 1, or 0 with
-    --on-error quarantine; --retry fetches what was set aside again.
+    A location or a source that fails is set aside; the others are committed all the same. The exit code is then 1, or 0
+    with --on-error quarantine; --retry fetches what was set aside again. After Ctrl-C, what had finished is committed.
     """
+    from qanat.errors import QanatError
+
+    problem: QanatError | KeyboardInterrupt | None = None
+    handling = cast(Literal["raise", "quarantine"], on_error)
     with _opened(path, as_json, None, allow, temporary) as bundle:
         progress = not as_json
-        results: FetchResults
-        if retry:
-            results = bundle.retry(None if all_packs else pack, progress, "quarantine", parallel=parallel)
-        elif all_packs:
-            results = bundle.fetch_all(mode, dry_run, progress, "quarantine", parallel=parallel)
-        else:
-            results = bundle.fetch(pack, mode, dry_run, progress, "quarantine", parallel=parallel)
+        try:
+            if retry:
+                bundle.retry(None if all_packs else pack, progress, handling, parallel=parallel)
+            elif all_packs:
+                bundle.fetch_all(mode, dry_run, progress, handling, parallel=parallel)
+            else:
+                bundle.fetch(pack, mode, dry_run, progress, handling, parallel=parallel)
+        except (QanatError, KeyboardInterrupt) as error:
+            problem = error
+        results = bundle._last_results()
+        if problem is not None and (results is None or _nothing_came(results, problem)):
+            raise problem
+        assert results is not None
         version = bundle.version
         if not dry_run:
-            version = bundle.commit(message or f"fetch {'all packs' if all_packs else pack}")
-        report.fetched(results, version, dry_run, as_json)
-        if results.failed and on_error == "raise":
-            sys.exit(EXIT_FAILED)
+            with _uninterrupted():  # it takes a moment, and says what was kept
+                version = bundle.commit(message or f"fetch {'all packs' if all_packs else pack}")
+        _end_fetch(results, problem, version, path, dry_run, handling, as_json)
+
+
+def _source_failed(results: FetchResults) -> list[bool]:
+    return [any(not failure.location for failure in result.failed) for result in results]
+
+
+def _nothing_came(results: FetchResults, problem: QanatError | KeyboardInterrupt) -> bool:
+    """Whether there is nothing to be kept: no location, nor the word that one has failed."""
+    if isinstance(problem, KeyboardInterrupt):
+        return results.total_count() == 0
+    return all(_source_failed(results))
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _end_fetch(
+    results: FetchResults,
+    problem: QanatError | KeyboardInterrupt | None,
+    version: int,
+    path: str,
+    dry_run: bool,
+    on_error: str,
+    as_json: bool,
+) -> None:
+    """Say what was done, and exit by how it ended."""
+    if isinstance(problem, KeyboardInterrupt):
+        report.fetched(results, version, dry_run, as_json, interrupted=True)
+        number = results.total_count()
+        kept = f"{counted(number, 'location')} {'was' if number == 1 else 'were'} committed (version {version})"
+        click.echo(f"interrupted: {'nothing was changed, a dry run' if dry_run else kept}", err=True)
+        sys.exit(EXIT_INTERRUPTED)
+    ended = problem is not None and str(problem) not in {failure.error for failure in results.failed}
+    if problem is not None and ended:
+        fail(problem, path, as_json, known=KNOWN, page=BUNDLES, **report.fetched_members(results, version, dry_run))
+    report.fetched(results, version, dry_run, as_json)
+    if results.failed and on_error == "raise":
+        if problem is not None and problem.hint:
+            click.echo(f"  fix: {escaped(hint_of(problem))}", err=True)
+        sys.exit(EXIT_FAILED)
 
 
 @command.command("commit")
@@ -224,6 +330,22 @@ def commit(path: str, files: tuple[str, ...], pack: str, replace: bool, message:
         version = bundle.commit(message or f"put {counted(len(files), 'file')} into {pack}")
         said = f"{counted(rows, 'row')} of {counted(len(files), 'file')} in {pack} (version {version})"
         report.done(as_json, said, version=version, rows=rows)
+
+
+@command.command("remove")
+@_path
+@click.argument("locations", metavar="LOCATION...", nargs=-1, required=True)
+@_pack
+@_message
+@_json
+def remove(path: str, locations: tuple[str, ...], pack: str, message: str | None, as_json: bool) -> None:
+    """Take locations out of a pack. Older versions still have them."""
+    with _opened(path, as_json) as bundle:
+        for location in locations:
+            bundle.remove(location, pack)
+        number = counted(len(locations), "location")
+        version = bundle.commit(message or f"remove {number} from {pack}")
+        report.done(as_json, f"removed {number} from {pack} (version {version})", version=version)
 
 
 @command.command("revert")
@@ -259,6 +381,16 @@ def status(path: str, version: str | None, as_json: bool) -> None:
     """Show packs, connectors, sources and what has been set aside. Secrets are masked."""
     with _opened(path, as_json, version) as bundle:
         report.status(bundle, as_json)
+
+
+@command.command("failures")
+@_path
+@_version
+@_json
+def failures(path: str, version: str | None, as_json: bool) -> None:
+    """Show what fetches have set aside, with the errors: `fetch --retry` fetches it again."""
+    with _opened(path, as_json, version) as bundle:
+        report.failures(bundle.failures(), as_json)
 
 
 @command.command("show")
@@ -351,7 +483,7 @@ def verify(path: str, as_json: bool) -> None:
     from qanat import _native
     from qanat.bundle._results import problems
 
-    with reported(path, as_json, known=KNOWN):  # not opened: a log that is damaged may not let itself be
+    with reported(path, as_json, known=KNOWN, page=BUNDLES):  # not opened: a log that is damaged may not let itself be
         found = problems(_native.Bundle.verify(path))
     report.verified(found, path, as_json)
     if found:

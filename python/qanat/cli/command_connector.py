@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from qanat.cli.outcome import EXIT_FAILED, EXIT_INTERRUPTED, escaped, reported
+from qanat.cli.outcome import CONNECTORS, EXIT_FAILED, EXIT_INTERRUPTED, escaped, reported
 
 if TYPE_CHECKING:
     from qanat.connector_kit.kit import Result
@@ -32,7 +32,7 @@ def command() -> None:
 @click.option("--folder", metavar="PATH", default=".", type=click.Path(file_okay=False), help="Where its folder goes.")
 def new_command(name: str, folder: str) -> None:
     """Make a folder with a connector, a test that passes, and a README."""
-    with reported(f"connector {name}", False):
+    with reported(f"connector {name}", False, page=CONNECTORS):
         from qanat.connector_kit.scaffold import create
 
         made = create(name, Path(folder))
@@ -111,7 +111,10 @@ def test_command(
     begin = time.monotonic()
     results: list[Result] = []
     said: list[str] = []
-    with reported(target, as_json):
+    with reported(target, as_json, page=CONNECTORS):
+        from qanat.bundle._needs import need
+
+        need("pyarrow", "qanat connector test")
         from qanat.connector_kit.kit import Options, Subject, examine
 
         options = Options(given, folder, timeout, patience, locations, rows)

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from qanat.cli.outcome import reported
+from qanat.cli.outcome import TASKS, reported
 
 
 def parse_setting(text: str) -> tuple[str, Any]:
@@ -40,7 +40,7 @@ def command(task_file: str, full: bool, settings: tuple[str, ...], allow_externa
     The rows and the checkpoint are committed together, so a run that was stopped at any instant is simply run again.
     """
     overrides = dict(parse_setting(setting) for setting in settings)
-    with reported(task_file, as_json, planning=True):
+    with reported(task_file, as_json, planning=True, page=TASKS):
         from qanat.task import Task
 
         task = Task.load(task_file, overrides)

@@ -23,6 +23,9 @@ EXIT_CONNECTION = 4
 EXIT_PIPE = 141  # as a shell says of a process that SIGPIPE ended
 EXIT_INTERRUPTED = 130
 
+BUNDLES = "docs/guides/bundle.md"
+CONNECTORS = "docs/guides/connectors.md"
+TASKS = "docs/formats/task.md"
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _SHORT = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
@@ -48,22 +51,37 @@ def exit_code(error: QanatError, planning: bool = False) -> int:
     return EXIT_USAGE if isinstance(error, errors.ArgumentError) else EXIT_FAILED
 
 
-def _advice(error: QanatError, code: int, known: Mapping[str, str]) -> str:
+def hint_of(error: QanatError) -> str:
+    """The library's hint, in words of the command line."""
+    if "External code execution is disabled" in str(error):
+        return "run it with --allow-external-code, or with QANAT_SYSTEM_ALLOW_EXTERNAL_CODE=true in the environment"
+    return str(error.hint or "")
+
+
+def _advice(error: QanatError, code: int, known: Mapping[str, str], page: str | None) -> str:
+    """What to do about it; "" where there is nothing to say that the error does not say."""
+    from qanat import errors
+
     if error.sqlstate and error.sqlstate in known:
         return known[error.sqlstate]
     if error.hint:
-        return str(error.hint)
+        return hint_of(error)
     if type(error).__name__ in known:
         return known[type(error).__name__]
     if code == EXIT_CONNECTION:
         return "check the address, that the server runs, and the credentials; `qanat doctor` shows the drivers"
     if error.retryable:
         return "run it again: the same command may succeed later"
+    if isinstance(error, errors.ConnectorError):
+        return f"see {CONNECTORS}; `qanat connector test` asks a connector everything"
+    if isinstance(error, errors.QueryExecutionError) and error.detail:
+        return str(error.detail)
+    if page:
+        return f"see {page}"
     if code == EXIT_CONFIGURATION:
         return "correct the configuration and run it again; the guides are in docs/guides"
-    if error.detail:
-        return str(error.detail)
-    return "set QANAT_LOG=debug to see every statement"
+    of_database = page is None and isinstance(error, errors.QueryExecutionError)
+    return "set QANAT_LOG=debug to see every statement" if of_database else ""
 
 
 def _split(error: QanatError, where: str) -> tuple[str, str]:
@@ -97,13 +115,18 @@ def _one_line(text: str) -> str:
 def _say(what: str, place: str, advice: str) -> None:
     click.echo(f"error: {_one_line(what)}", err=True)
     click.echo(f"where: {_one_line(place)}", err=True)
-    click.echo(f"  fix: {_one_line(advice)}", err=True)
+    if advice:
+        click.echo(f"  fix: {_one_line(advice)}", err=True)
 
 
-def _traceback(error: QanatError) -> list[str]:
-    """The lines of a statement's traceback. It comes before the three lines, for it is none of them."""
+def _told(error: QanatError) -> list[str]:
+    """The traceback of a statement, or the last lines of a connector. They come before the three lines."""
+    from qanat import errors
+
     detail = str(error.detail or "")
-    return detail.splitlines() if "Traceback (most recent call last):\n" in detail else []
+    if isinstance(error, errors.ConnectorError) or "Traceback (most recent call last):\n" in detail:
+        return detail.splitlines()
+    return []
 
 
 _NOTHING: Mapping[str, str] = {}
@@ -115,16 +138,18 @@ def fail(
     as_json: bool,
     planning: bool = False,
     known: Mapping[str, str] = _NOTHING,
+    page: str | None = None,
     **more: Any,
 ) -> NoReturn:
     """Say what, where and what to do on standard error (and as JSON on standard output), and exit.
 
-    `known` has what to do where the library has nothing better to say: by SQLSTATE or by the error's class.
+    `known` has what to do where the library has nothing better to say: by SQLSTATE or by the error's class; `page` is
+    the document to see where neither has, "" where there is none, None where it is a database that is spoken to.
     """
     code = exit_code(error, planning)
     what, place = _split(error, where)
-    advice = _advice(error, code, known)
-    for line in _traceback(error):
+    advice = _advice(error, code, known, page)
+    for line in _told(error):
         click.echo(escaped(line), err=True)
     _say(what, place, advice)
     if as_json:
@@ -168,11 +193,13 @@ def say(text: str, done: str) -> None:
 
 
 @contextmanager
-def reported(where: str, as_json: bool, planning: bool = False, known: Mapping[str, str] = _NOTHING) -> Iterator[None]:
+def reported(
+    where: str, as_json: bool, planning: bool = False, known: Mapping[str, str] = _NOTHING, page: str | None = None
+) -> Iterator[None]:
     """Errors of the library inside end the command with its three lines."""
     from qanat.errors import QanatError
 
     try:
         yield
     except QanatError as error:
-        fail(error, where, as_json, planning, known)
+        fail(error, where, as_json, planning, known, page)

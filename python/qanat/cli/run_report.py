@@ -155,7 +155,7 @@ def run_task(
         click.echo(f"interrupted: {_committed(task.last)}", err=True)
         sys.exit(EXIT_INTERRUPTED)
     except QanatError as error:
-        fail(error, where, as_json, known=known or {}, result=_as_dict(task.last))
+        fail(error, where, as_json, known=known or {}, page="" if task.has_places else None, result=_as_dict(task.last))
     done = f"the run was committed ({counted(result.rows, 'row')} in {counted(result.commits, 'commit')})"
     if result.commits == 0:
         done = "the run has ended: nothing was new"

@@ -191,6 +191,47 @@ def test_a_command_is_a_connector_of_its_own_process(streams: Path) -> None:
         assert re.search("^ok +protocol.starts ", text, re.MULTILINE), text
 
 
+PLANETS = """
+from qanat_sdk import Connector, Location, serve
+
+class Planets(Connector):
+    def discover(self, attached_locations, **kwargs):
+        return [Location("inner", version="v1")]
+
+    def data(self, location, **kwargs):
+        return [{"name": "Earth"}]
+
+    def schema(self):
+        return {"name": "Utf8"}
+
+serve(Planets())
+"""
+
+
+def test_a_script_is_named_by_its_file(tmp_path: Path) -> None:
+    (tmp_path / "planets.py").write_text(PLANETS)
+    code, text = run("test", "planets.py", "--folder", tmp_path)
+    assert code == 0, text
+    with pytest.raises(qn.ConfigurationError, match="runtime::entrypoint") as caught:
+        qn.open_connector("planets.py", allow_external_code=True)
+    assert caught.value.hint == 'did you mean "ipc::planets.py"?'
+    with pytest.raises(qn.ConfigurationError, match="runtime::entrypoint") as caught:
+        qn.open_connector("planets:Planets", allow_external_code=True)
+    assert caught.value.hint == 'did you mean "python::planets:Planets"?'
+
+
+def test_without_pyarrow_the_error_says_what_to_install() -> None:
+    program = "import sys; sys.modules['pyarrow'] = None; from qanat.cli.main import main; main()"
+    arguments = ["connector", "test", "x:Y"]
+    done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=False)
+    assert done.stderr.splitlines() == [
+        "error: qanat connector test needs pyarrow, which is not installed",
+        "where: x:Y",
+        "  fix: pip install 'qanat[bundles]'",
+    ]
+    assert done.returncode == 1
+
+
 def test_the_report_as_json(streams: Path) -> None:
     code, text = run("test", raw(streams, "url"), "--json")
     report = json.loads(text)
