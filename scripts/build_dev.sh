@@ -4,12 +4,14 @@
 set -eu
 cd "$(dirname "$0")/.."
 if [ ! -f build/dev/build.ninja ] || [ ! -f .venv/.editable ] || [ pyproject.toml -nt .venv/.editable ]; then
+    echo "building qanat in build/dev, which takes some minutes the first time ..."
     .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e . \
         -Cbuild-dir=build/dev -Csetup-args=-Dfaults=true -Csetup-args=-Dbuildtype=debugoptimized ${CI:+-Csetup-args=-Dwerror=true}
     touch .venv/.editable
 fi
 # The SDK of connectors: a distribution of its own.
 if [ ! -f .venv/.editable-sdk ] || [ sdk/python/pyproject.toml -nt .venv/.editable-sdk ]; then
+    echo "installing the SDK of connectors ..."
     .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e sdk/python
     touch .venv/.editable-sdk
 fi

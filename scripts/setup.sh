@@ -66,7 +66,7 @@ if command -v dpkg-query >/dev/null; then
             echo "    sudo apt-get update && sudo apt-get install -y --no-install-recommends$missing" >&2
             exit 1
         fi
-        echo "installing:$missing"
+        echo "installing Debian packages, which takes a minute or two:$missing"
         $as_root apt-get update -q >/dev/null
         # shellcheck disable=SC2086 # a list of words
         $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $missing >/dev/null
@@ -80,6 +80,7 @@ fi
 stamp=.venv/.ready-$purpose
 wanted=$(cat requirements/*.txt scripts/fetch_source.py | cksum)
 if [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]; then
+    echo "installing the Python packages of $requirements in .venv ..."
     [ -x .venv/bin/python ] || "$python" -m venv .venv
     .venv/bin/python -m pip install --quiet --disable-pip-version-check -r "$requirements"
     .venv/bin/python scripts/fetch_source.py nanoarrow >/dev/null

@@ -19,7 +19,7 @@ GUIDE = (ROOT / "docs" / "guides" / "connector_image.md").read_text("utf-8")
 # Takes `build -t NAME FOLDER` and `run -i --rm NAME`. An image is a copy of the files that its Dockerfile copies;
 # its entry point is run by this Python. Every call is written down.
 DOCKER = """#!{python}
-import json, os, re, shutil, sys
+import glob, json, os, re, shutil, sys
 store = {store!r}
 with open(os.path.join(store, "calls"), "a") as calls:
     print(json.dumps(sys.argv[1:]), file=calls)
@@ -29,7 +29,9 @@ if sys.argv[1:3] == ["build", "-t"] and len(sys.argv) == 5:
     lines = open(os.path.join(folder, "Dockerfile")).read().splitlines()
     for line in lines:
         if line.startswith("COPY "):
-            shutil.copy(os.path.join(folder, line.split()[1]), image)
+            for name in line.split()[1:-1]:
+                for file in glob.glob(os.path.join(folder, name)):
+                    shutil.copy(file, image)
     (entry,) = [line.partition(" ")[2] for line in lines if line.startswith("ENTRYPOINT ")]
     open(os.path.join(image, "entry"), "w").write(entry)
 elif sys.argv[1:4] == ["run", "-i", "--rm"] and len(sys.argv) == 5:
