@@ -158,7 +158,7 @@ def test_a_wrong_task_file_is_exit_code_3_and_three_lines(folder: Path) -> None:
     what, where, fix = three_lines(done)
     assert what == "sink.mod is not known here; did you mean sink.mode?"
     assert where == "move.toml, --set sink.mod"
-    assert fix == "[sink] has the keys connection, table, mode, key"
+    assert fix == "[sink] has the keys connection, table, mode, key, bundle, pack, format"
     done = qanat("run", "move.toml", "--set", "sink.mode=upsrt", cwd=folder)
     assert three_lines(done)[1] == "move.toml, --set sink.mode"
     done = qanat("run", "ops.db", cwd=folder)
@@ -255,6 +255,24 @@ class Endless(Connector):
 if __name__ == "__main__":
     serve(Endless())
 """
+
+
+def test_what_a_connector_said_comes_before_the_three_lines(tmp_path: Path) -> None:
+    (tmp_path / "endless.py").write_text(
+        ENDLESS.replace("for first in", "raise ValueError('no ink')\n        for first in")
+    )
+    text = '[task]\nname = "t"\n\n[source]\nconnector = "python::endless:Endless"\n\n[sink]\nbundle = "kept"\n'
+    (tmp_path / "t.toml").write_text(text, encoding="utf-8")
+    done = qanat("run", "t.toml", "--allow-external-code", cwd=tmp_path)
+    assert done.returncode == 1
+    *before, what, where, fix = done.stderr.splitlines()
+    assert "no ink" in what and where == "where: t.toml"
+    assert any("raise ValueError" in line for line in before) and not any(line.startswith("error") for line in before)
+    assert fix == "  fix: see docs/guides/connectors.md; `qanat connector test` asks a connector everything"
+    done = qanat("run", "t.toml", cwd=tmp_path, QANAT_SYSTEM_ALLOW_EXTERNAL_CODE="false")
+    assert "--allow-external-code" in three_lines(done)[2]
+
+
 SOURCES = {
     "python": 'connector = "python::endless:Endless"\n\n[checkpoint]\n',
     "ipc": 'connector = "ipc::endless.py"\n\n[checkpoint]\n',
