@@ -193,6 +193,16 @@ def test_a_source_that_fails_does_not_take_the_others_with_it(
         assert bundle.to_polars().rows() == [(1, "a"), (2, "b")]
 
 
+def test_code_that_may_not_run_is_an_error_also_where_others_delivered(fed: Path) -> None:
+    pl.DataFrame({"id": [7], "name": ["g"]}).write_parquet(fed / "p.parquet")
+    good(fed, "source", "data", "files", "-a", "path=*.parquet")
+    done = run(fed, "fetch", "data", "--on-error", "quarantine", "--connector", "test.shelf=ipc::shelf.py")
+    assert done.returncode == 1
+    assert "base from files: 1 added" in done.stdout and "  fix: run it with --allow-external-code" in done.stderr
+    with qn.open(fed / "data") as bundle:
+        assert (bundle.version, bundle.to_polars().rows()) == (3, [(7, "g")])
+
+
 def test_where_only_sources_failed_nothing_is_committed(two: Path) -> None:
     done = run(two, "fetch", "data", "other", *ALLOWED, *BAD)
     assert done.returncode == 1

@@ -310,7 +310,7 @@ def _end_fetch(
     if problem is not None and ended:
         fail(problem, path, as_json, known=KNOWN, page=BUNDLES, **report.fetched_members(results, version, dry_run))
     report.fetched(results, version, dry_run, as_json)
-    if results.failed and on_error == "raise":
+    if problem is not None or (results.failed and on_error == "raise"):
         if problem is not None and problem.hint:
             click.echo(f"  fix: {escaped(hint_of(problem))}", err=True)
         sys.exit(EXIT_FAILED)
