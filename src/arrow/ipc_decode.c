@@ -333,7 +333,7 @@ int64_t qn__ipc_next_variadic(struct qn__ipc_decoding *decoding)
 static enum qn_status take_validity(struct qn__ipc_decoding *decoding, const struct qn__ipc_field *field,
                                     int64_t length, int64_t null_count, const uint8_t **out)
 {
-    struct qn__ipc_region bits;
+    struct qn__ipc_region bits = { 0 };
     QN_TRY(qn__ipc_take_buffer(decoding, field, &bits));
     *out = NULL;
     if (bits.size == 0) {

@@ -418,8 +418,8 @@ static enum qn_status get_text(struct schema_reader *reader, const struct qn__fl
 /* A name: UTF-8 without NUL, as a C string of the caller's. */
 static enum qn_status get_name(struct schema_reader *reader, const struct qn__flat_table *table, int field, char **out)
 {
-    const char *text;
-    size_t size;
+    const char *text = NULL;
+    size_t size = 0;
     QN_TRY(get_text(reader, table, field, &text, &size));
     if (memchr(text, '\0', size) != NULL || !qn_utf8_valid(text, size)) {
         return malformed(reader, "a name is not UTF-8");
@@ -440,8 +440,8 @@ static enum qn_status get_metadata(struct schema_reader *reader, const struct qn
     for (uint32_t i = 0; i < pairs.count; i++) {
         struct qn__flat_table pair = qn__flat_item(reader->flat, &pairs, i);
         for (int part = 0; part < 2; part++) {
-            const char *text;
-            size_t size;
+            const char *text = NULL;
+            size_t size = 0;
             QN_TRY(get_text(reader, &pair, part, &text, &size));
             reader->text_left -= 8; /* an empty pair costs too */
             uint32_t count = (uint32_t)size;

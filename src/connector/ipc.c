@@ -251,7 +251,7 @@ static enum qn_status description(struct ipc *ipc, json_t **out, struct qn_error
 {
     qn_auto_json *params = json_object();
     qn_auto_json *told = NULL;
-    int version;
+    int version = 0;
     pthread_mutex_lock(&ipc->lock);
     json_t *known = json_incref(ipc->description);
     pthread_mutex_unlock(&ipc->lock);

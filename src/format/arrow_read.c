@@ -188,7 +188,7 @@ static enum qn_status read_batch(struct arrow_file *file, struct ArrowArray *out
 {
     for (;;) {
         struct qn_ipc_head head;
-        struct taken taken;
+        struct taken taken = { 0 };
         QN_TRY(next_head(file, &head, err));
         if (head.kind == QN_IPC_END) {
             return QN_OK;
@@ -229,7 +229,7 @@ static enum qn_status read_footer(struct arrow_file *file, struct qn_error *err)
 static enum qn_status read_schema(struct arrow_file *file, struct qn_error *err)
 {
     struct qn_ipc_head head;
-    struct taken taken;
+    struct taken taken = { 0 };
     QN_TRY(next_head(file, &head, err));
     if (head.kind != QN_IPC_SCHEMA) {
         return qn_error_set(err, QN_ERR_DATA, "the Arrow stream does not begin with a schema");
