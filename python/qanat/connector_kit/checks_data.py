@@ -72,25 +72,34 @@ def attached(subject: Subject) -> str:
 
 def answers(subject: Subject) -> str:
     total = Sample(None)
+    faults = []
     for location in subject.chosen():
         try:
             sample = subject.read(location)
+            _check_names(sample)
         except Fault as fault:
-            raise Fault(f"{_name(location)}: {fault}") from None
+            faults.append(f"{_name(location)}: {fault}")
+            subject.drop()  # nobody knows what the process will say next
+            continue
         subject.samples[location["location"]] = sample
-        if sample.table is not None:
-            names = sample.table.schema.names
-            if len(set(names)) != len(names):
-                raise Fault(f"{_name(location)}: two columns have the same name: {', '.join(names)}")
         total.rows += sample.rows
         total.batches += sample.batches
         total.size += sample.size
         total.seconds += sample.seconds
     if not subject.chosen():
         raise Skipped("there are no locations")
+    if faults:
+        good = len(subject.chosen()) - len(faults)
+        raise Fault("; ".join(faults) + (f"; {_counted(good, 'other location')} can be read" if good else ""))
     read, rows = _counted(len(subject.chosen()), "location"), _counted(total.rows, "row")
     batches = "1 batch" if total.batches == 1 else f"{total.batches:,} batches"
     return f"{read} read: {rows} in {batches}, {total.size / 1e6:.1f} MB, {total.seconds:.2f} s"
+
+
+def _check_names(sample: Sample) -> None:
+    names = [] if sample.table is None else sample.table.schema.names
+    if len(set(names)) != len(names):
+        raise Fault(f"two columns have the same name: {', '.join(names)}")
 
 
 def num_rows(subject: Subject) -> str:
@@ -225,6 +234,8 @@ def filtered(subject: Subject) -> str:
 
 
 def skip_rows(subject: Subject) -> str:
+    if subject.command is None and not subject.handle().can_resume():
+        raise Skipped("its order is not stable (capability stable_order): a host does not ask it")
     for location in _asked_2(subject, "stable_order"):
         before = subject.samples[location["location"]]
         skipped = before.rows // 2

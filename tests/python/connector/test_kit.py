@@ -169,6 +169,27 @@ def test_a_class_is_tried_in_both_modes(monkeypatch: pytest.MonkeyPatch) -> None
     assert good["host.in_process"].found == "the same data as python::"
 
 
+def test_rows_are_skipped_only_where_the_order_is_stable(tmp_path: Path) -> None:
+    with qn.connect(f"sqlite:///{tmp_path}/a.db?create=true") as connection:
+        connection.insert("t", pa.table({"id": [1, 2, 3]}), mode="create")
+    found = results("database", arguments={"connection": "sqlite:///a.db", "table": "t"}, folder=str(tmp_path))
+    assert not statuses(found, "failed"), found
+    assert found["data.skip_rows"].status == "skipped"
+    assert "stable_order" in found["data.skip_rows"].found
+    (tmp_path / "a.csv").write_text("id\n1\n2\n")
+    found = results("files", arguments={"path": "a.csv"}, folder=str(tmp_path))
+    assert found["data.skip_rows"].status == "passed", "files can resume"
+
+
+def test_every_bad_location_is_told(tmp_path: Path) -> None:
+    for name in ("a", "c"):
+        (tmp_path / f"{name}.parquet").write_bytes(b"PAR1 and no more")
+    (tmp_path / "b.csv").write_text("id\n1\n")
+    told = results("files", arguments={"path": "."}, folder=str(tmp_path))["data.answers"]
+    assert told.status == "failed"
+    assert re.search('^location "a.parquet": .*; location "c.parquet": .*; 1 other location can be read$', told.found)
+
+
 def run(*arguments: str | Path) -> tuple[int, str]:
     done = CliRunner().invoke(command, [str(argument) for argument in arguments])
     assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
