@@ -20,7 +20,7 @@ static atomic_bool shut_down; /* no call enters the interpreter any more */
 /* A registered format; it lives as long as the process. */
 struct python_format {
     struct qn_format format;
-    char *texts; /* name, suffixes and content types, NULs between */
+    char *texts; /* name, suffixes, content types and options, NULs between */
     char *magic;
     struct native_state *state;
     PyObject *object; /* has read(), and count() and writer() where the format has these */
@@ -566,21 +566,22 @@ static void format_drop(struct python_format *format)
 
 /* Copy the texts of a format, one after the other. */
 static bool keep_texts(struct python_format *format, const char *name, const char *suffixes, const char *types,
-                       const char *magic, size_t magic_size)
+                       const char *options, const char *magic, size_t magic_size)
 {
-    size_t sizes[] = { strlen(name) + 1, strlen(suffixes) + 1, strlen(types) + 1 };
-    format->texts = malloc(sizes[0] + sizes[1] + sizes[2]);
+    const char *const texts[] = { name, suffixes, types, options };
+    const char **const places[] = { &format->format.name, &format->format.suffixes, &format->format.content_types,
+                                    &format->format.options };
+    size_t used = 0;
+    format->texts = malloc(strlen(name) + strlen(suffixes) + strlen(types) + strlen(options) + 4);
     format->magic = malloc(magic_size + 1);
     if (format->texts == NULL || format->magic == NULL) {
         return false;
     }
-    memcpy(format->texts, name, sizes[0]);
-    memcpy(format->texts + sizes[0], suffixes, sizes[1]);
-    memcpy(format->texts + sizes[0] + sizes[1], types, sizes[2]);
+    for (size_t i = 0; i < 4; i++) {
+        *places[i] = memcpy(format->texts + used, texts[i], strlen(texts[i]) + 1);
+        used += strlen(texts[i]) + 1;
+    }
     memcpy(format->magic, magic, magic_size);
-    format->format.name = format->texts;
-    format->format.suffixes = format->texts + sizes[0];
-    format->format.content_types = format->texts + sizes[0] + sizes[1];
     format->format.magic = magic_size > 0 ? format->magic : NULL;
     format->format.magic_size = magic_size;
     return true;
@@ -613,14 +614,16 @@ PyObject *native_format_register(PyObject *module, PyObject *args)
     const char *name = NULL;
     const char *suffixes = NULL;
     const char *types = NULL;
+    const char *options = NULL;
     const char *magic = NULL;
     Py_ssize_t magic_size = 0;
     PyObject *object = NULL;
-    if (!PyArg_ParseTuple(args, "sssy#O:_format_register", &name, &suffixes, &types, &magic, &magic_size, &object)) {
+    if (!PyArg_ParseTuple(args, "ssssy#O:_format_register", &name, &suffixes, &types, &options, &magic, &magic_size,
+                          &object)) {
         return NULL;
     }
     struct python_format *format = calloc(1, sizeof *format);
-    if (format == NULL || !keep_texts(format, name, suffixes, types, magic, (size_t)magic_size)) {
+    if (format == NULL || !keep_texts(format, name, suffixes, types, options, magic, (size_t)magic_size)) {
         format_drop(format);
         return PyErr_NoMemory();
     }

@@ -85,8 +85,9 @@ static PyObject *sandbox_report(PyObject *module, PyObject *launcher)
         "seccomp", PyBool_FromLong(report.seccomp));
 }
 
-PyDoc_STRVAR(format_register_doc, "_format_register(name, suffixes, content_types, magic, format)\n--\n\nPut a file "
-                                  "format into the library's table.");
+PyDoc_STRVAR(format_register_doc,
+             "_format_register(name, suffixes, content_types, options, magic, format)\n--\n\nPut a file "
+             "format into the library's table.");
 
 PyDoc_STRVAR(use_classes_doc, "_use_classes(stream, batch, schema)\n--\n\nThe Python subclasses of Stream, Batch and "
                               "Schema that results are made of.");

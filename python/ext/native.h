@@ -248,7 +248,7 @@ void native_python_runtime_shutdown(void);
 /* ---- format.c ---------------------------------------------------------------------------------------------------- */
 
 extern PyType_Spec native_sink_spec;
-/* _format_register(name, suffixes, content_types, magic, format): put a format in Python into the library's table. */
+/* _format_register(name, suffixes, content_types, options, magic, format): put a format in Python into the library's table. */
 PyObject *native_format_register(PyObject *module, PyObject *args);
 /* Import qanat._formats and register what it has, once; without pyarrow that is nothing. -1 with an exception set. */
 int native_formats_ensure(void);

@@ -215,6 +215,8 @@ def arguments_json(arguments: Mapping[str, Any] | None) -> str | None:
     """Arguments as a JSON object of texts. True and False are "true" and "false", None is left out."""
     if arguments is None:
         return None
+    if not isinstance(arguments, Mapping):
+        raise TypeError(f'arguments are a dict such as {{"path": "data"}}, not {type(arguments).__name__}')
     texts: dict[str, str] = {}
     for key, value in arguments.items():
         if not isinstance(key, str):

@@ -43,7 +43,6 @@ from qanat._formats import (
 from qanat.errors import ConfigurationError, DataError, NotSupportedError
 
 BLOCK_BYTES = 1 << 20
-_OPTIONS = ("delimiter", "header", "columns", "quote", "escape", "encoding", "null", "types", "infer")
 _EXACT_DIGITS = 15  # that Float64 holds whatever they are
 
 _BOOL = "^(true|false|True|False|TRUE|FALSE)$"
@@ -68,7 +67,7 @@ def _character(options: dict[str, Any], name: str, default: str, *, may_lack: bo
 
 
 def read(fd: int, columns: list[str] | None, options: dict[str, Any], name: str) -> Reading:
-    check_options(options, "csv", _OPTIONS)
+    check_options(options, "csv")
     types = types_option(options)
     header = yes_option(options, "header", True)
     names = list_option(options, "columns", [])

@@ -312,7 +312,7 @@ def _check_nested(value: Any, kind: Any) -> None:
 
 
 def read(fd: int, _columns: list[str] | None, options: dict[str, Any], _name: str) -> Reading:
-    check_options(options, "json", ("types", "records"))
+    check_options(options, "json")
     types = types_option(options)
     path = text_option(options, "records", "")
     file = io.BufferedReader(native_file(fd))

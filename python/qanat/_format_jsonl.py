@@ -38,7 +38,7 @@ def _lines(file: BinaryIO, decoder: json.JSONDecoder) -> Iterator[tuple[Any, int
 
 
 def read(fd: int, _columns: list[str] | None, options: dict[str, Any], _name: str) -> Reading:
-    check_options(options, "jsonl", ("types",))
+    check_options(options, "jsonl")
     types = types_option(options)
     file = io.BufferedReader(native_file(fd))
     schema, batches = table_of(_lines(file, decoder_of(types)), types, file.close)

@@ -34,7 +34,7 @@ _writers: weakref.WeakSet[Any] = weakref.WeakSet()  # that have gathered somethi
 
 
 def read(fd: int, columns: list[str] | None, options: dict[str, Any], _name: str) -> Reading:
-    check_options(options, "parquet", ())
+    check_options(options, "parquet")
     file = pq.ParquetFile(native_file(fd), buffer_size=PAGE_BYTES, pre_buffer=False)
     whole = file.schema_arrow
     chosen = None
@@ -91,7 +91,7 @@ def _batches(file: Any, again: Any, wide: list[str], chosen: list[str] | None, s
 
 
 def count(fd: int, options: dict[str, Any]) -> int:
-    check_options(options, "parquet", ())
+    check_options(options, "parquet")
     with pq.ParquetFile(native_file(fd)) as file:
         rows: int = file.metadata.num_rows
     return rows

@@ -39,6 +39,14 @@ if TYPE_CHECKING:
 
 Reading = tuple["pa.Schema", Iterator["pa.RecordBatch"], bool]
 
+# What each takes; the modules say what it means.
+OPTIONS: dict[str, tuple[str, ...]] = {
+    "parquet": (),
+    "csv": ("delimiter", "header", "columns", "quote", "escape", "encoding", "null", "types", "infer"),
+    "json": ("types", "records"),
+    "jsonl": ("types",),
+}
+
 _lock = threading.Lock()
 _registered = False
 
@@ -97,7 +105,7 @@ def register() -> bool:
     with _lock:
         if not _registered and find_spec("pyarrow") is not None:
             for name, suffixes, content_types, magic, form in _FORMATS:
-                _native._format_register(name, suffixes, content_types, magic, form)
+                _native._format_register(name, suffixes, content_types, " ".join(OPTIONS[name]), magic, form)
             _registered = True
         return _registered
 
@@ -205,7 +213,8 @@ def options_of(text: str | None) -> dict[str, Any]:
     return options
 
 
-def check_options(options: dict[str, Any], form: str, known: tuple[str, ...]) -> None:
+def check_options(options: dict[str, Any], form: str) -> None:
+    known = OPTIONS[form]
     for name in options:
         if name not in known:
             there = f"it has {', '.join(known)}" if known else "it has none"

@@ -14,7 +14,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define HEAD_SIZE 64 /* first bytes of a file that tell its format */
+#define HEAD_SIZE  64 /* first bytes of a file that tell its format */
+#define MAX_FORMAT 16 /* characters of a format's name */
 
 /* Formats that come with the Python package: their names are known where they are not registered. */
 static const char *const of_python[] = { "csv", "json", "jsonl", "parquet", NULL };
@@ -31,17 +32,43 @@ static bool is_known_format(const char *name)
     return qn_format_find(name) != NULL;
 }
 
-/* "csv.delimiter": the part before the dot is a format. */
-static bool is_format_option(const char *key)
+/* "csv.delimiter": the part before the dot is a format, whose name is copied. */
+static bool is_format_option(const char *key, char name[MAX_FORMAT + 1])
 {
-    char name[17];
     size_t size = strcspn(key, ".");
-    if (size == 0 || size >= sizeof name || key[size] == '\0' || key[size + 1] == '\0') {
+    if (size == 0 || size > MAX_FORMAT || key[size] == '\0' || key[size + 1] == '\0') {
         return false;
     }
     memcpy(name, key, size);
     name[size] = '\0';
     return is_known_format(name);
+}
+
+static bool has_word(const char *words, const char *word)
+{
+    size_t size = strlen(word);
+    for (const char *at = words; *at != '\0'; at += strspn(at, " ")) {
+        size_t length = strcspn(at, " ");
+        if (length == size && memcmp(at, word, size) == 0) {
+            return true;
+        }
+        at += length;
+    }
+    return false;
+}
+
+/* Whether the format has the option; what is not registered, or does not say, is asked when it reads. */
+static enum qn_status check_option(const char *name, const char *option, struct qn_error *err)
+{
+    char shown[128];
+    const struct qn_format *format = qn_format_find(name);
+    if (format == NULL || format->options == NULL || has_word(format->options, option)) {
+        return QN_OK;
+    }
+    (void)qn_error_set(err, QN_ERR_CONFIG, "argument \"%s.%s\": the format %s has no such option", name,
+                       qn_shown(option, strlen(option), shown, sizeof shown), name);
+    qn_error_hint(err, format->options[0] != '\0' ? "it has %s" : "it has none%s", format->options);
+    return QN_ERR_CONFIG;
 }
 
 static bool is_known(const char *key, const char *const *known)
@@ -73,9 +100,12 @@ static enum qn_status check_arguments(json_t *object, const char *const *known, 
 {
     const char *key;
     json_t *value;
+    char format[MAX_FORMAT + 1];
     json_object_foreach(object, key, value)
     {
-        if (!is_known(key, known) && !(formats && is_format_option(key))) {
+        if (formats && !is_known(key, known) && is_format_option(key, format)) {
+            QN_TRY(check_option(format, key + strlen(format) + 1, err));
+        } else if (!is_known(key, known)) {
             return unknown_argument(key, known, formats, err);
         }
         if (!json_is_string(value)) {

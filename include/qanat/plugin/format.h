@@ -41,6 +41,7 @@ struct qn_format {
     const char *content_types; /* between spaces, as HTTP gives them; may be "" */
     const char *magic;         /* the bytes that its files begin with, or NULL */
     size_t magic_size;
+    const char *options; /* names of its options, between spaces; NULL: it does not say */
     /* REQUIRED. The stream holds a few batches at a time. *all_out: it has all columns though some were asked for. */
     enum qn_status (*read)(void *context, const struct qn_format_input *input, struct ArrowArrayStream *out,
                            bool *all_out, struct qn_error *err);

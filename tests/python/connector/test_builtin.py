@@ -76,6 +76,22 @@ def test_files_take_options_of_their_format(tmp_path: Path) -> None:
         assert rows_of(files, "a.txt") == [{"id": 1, "name": "Ada"}]
 
 
+def test_options_that_a_format_does_not_have_are_found_at_once(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("id;name\n1;Ada\n")
+    for uri, where in (("files", {"path": tmp_path}), ("http", {"url": "http://127.0.0.1:1/a.csv"})):
+        with pytest.raises(qn.ConfigurationError, match=r'"csv\.delimeter": the format csv has no such option') as told:
+            qn.open_connector(uri, {**where, "csv.delimeter": ";"})
+        assert told.value.hint is not None
+        assert told.value.hint.startswith("it has delimiter header ")
+    with pytest.raises(qn.ConfigurationError, match="the format parquet has no such option"):
+        qn.open_connector("files", {"path": tmp_path, "parquet.rows": "5"})
+
+
+def test_arguments_are_a_dict() -> None:
+    with pytest.raises(TypeError, match=r'arguments are a dict such as \{"path": "data"\}, not str'):
+        qn.open_connector("files", "web/t.csv")  # type: ignore[arg-type]
+
+
 def test_files_know_parquet_by_its_content(tmp_path: Path) -> None:
     pq.write_table(TABLE, tmp_path / "data")
     with qn.open_connector("files", {"path": tmp_path, "count": True}) as files:
@@ -295,6 +311,7 @@ def test_database_memory_is_bounded(db_uri: str) -> None:
     """A million rows come in batches: nothing is held back for the end."""
     query = "with recursive n(i) as (select 1 union all select i + 1 from n where i < 1000000) select i as i from n"
     arguments = {"connection": db_uri, "query": query}
+    qn.connect(db_uri).close()  # makes the file
     if db_uri.startswith("sqlite"):
         arguments["types.i"] = "Int64"  # nothing is declared there
     with qn.open_connector("database", arguments) as database:
