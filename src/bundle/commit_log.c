@@ -12,13 +12,13 @@
 #include "base/text.h"
 #include "bundle/folder.h"
 #include "bundle/log_private.h"
+#include "os/clock.h"
 #include "os/file.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 #include <unistd.h>
 
 struct qn_commit_log {
@@ -501,20 +501,13 @@ int64_t qn_commit_log_timestamp(const struct qn_commit_log *log, int64_t version
 
 /* ---- adding ----------------------------------------------------------------------------------------------------- */
 
-static int64_t now_micros(void)
-{
-    struct timespec now = { 0 };
-    (void)clock_gettime(CLOCK_REALTIME, &now);
-    return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
-}
-
 static void complete_commit(const struct qn_commit_log *log, struct qn_commit *commit)
 {
     int64_t head = qn_commit_log_head(log);
     commit->version = head + 1;
     commit->previous = (struct qn_sha256){ { 0 } };
     if (commit->timestamp == 0) {
-        commit->timestamp = now_micros();
+        commit->timestamp = qn_clock_wall_micros();
     }
     if (head >= 0) {
         commit->previous = log->entries.items[head].hash;

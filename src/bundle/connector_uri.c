@@ -9,10 +9,10 @@
 #include "base/memory.h"
 #include "base/text.h"
 #include "connector/command.h"
+#include "connector/launch.h"
 
 #include <limits.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <unistd.h>
 
 #define SCRIPT_MARK "qanat-script" /* stands for the interpreter, which is of no interest here */
@@ -66,22 +66,6 @@ static enum qn_status find_library(const char *entry, const struct places *place
     return path != NULL ? find_file(path, places, of_bundle_out, err) : qn__no_memory(err);
 }
 
-static enum qn_status find_program(const char *name, struct qn_error *err)
-{
-    const char *folders = getenv("PATH");
-    char path[PATH_MAX];
-    for (const char *start = folders; start != NULL;) {
-        const char *end = strchr(start, ':');
-        size_t length = end != NULL ? (size_t)(end - start) : strlen(start);
-        int size = snprintf(path, sizeof path, "%.*s/%s", (int)(length < PATH_MAX ? length : PATH_MAX), start, name);
-        if (size > 0 && (size_t)size < sizeof path && access(path, X_OK) == 0) {
-            return QN_OK;
-        }
-        start = end != NULL ? end + 1 : NULL;
-    }
-    return not_found(name, err);
-}
-
 static enum qn_status find_command(const char *entry, const struct places *places, bool *of_bundle_out,
                                    struct qn_error *err)
 {
@@ -93,7 +77,7 @@ static enum qn_status find_command(const char *entry, const struct places *place
     } else if (strchr(command.argv[0], '/') != NULL) {
         status = find_file(command.argv[0], places, of_bundle_out, err);
     } else {
-        status = find_program(command.argv[0], err);
+        status = qn_launch_is_on_path(command.argv[0]) ? QN_OK : not_found(command.argv[0], err);
     }
     qn_command_dispose(&command);
     return status;

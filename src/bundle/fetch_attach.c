@@ -8,16 +8,9 @@
 #include "base/memory.h"
 #include "base/text.h"
 #include "bundle/fetch_private.h"
+#include "os/clock.h"
 
 #include <jansson.h>
-#include <time.h>
-
-static int64_t now_micros(void)
-{
-    struct timespec now = { 0 };
-    (void)clock_gettime(CLOCK_REALTIME, &now);
-    return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
-}
 
 static const struct qn_state_entry *find_failure(struct qn_bundle *bundle, const char *name)
 {
@@ -64,7 +57,7 @@ static enum qn_status note_failure(struct qn__fetch_source *run, const char *loc
     QN_TRY(qn__failure_name(run->source->id, location, name, err));
     const struct qn_state_entry *before = find_failure(run->fetch->bundle, name);
     json_t *last = before != NULL ? json_loads(before->change.value, 0, NULL) : NULL;
-    int64_t now = now_micros();
+    int64_t now = qn_clock_wall_micros();
     int64_t attempts = json_integer_value(json_object_get(last, "attempts"));
     const json_t *first = json_object_get(last, "first");
     qn_auto_buffer text = QN_BUFFER_INIT;

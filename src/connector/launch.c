@@ -76,7 +76,7 @@ static enum qn_status add_file(struct qn_launch *launch, const char *folder, con
     return add(launch, full.data, err);
 }
 
-static bool is_on_path(const char *program)
+bool qn_launch_is_on_path(const char *program)
 {
     const char *path = getenv("PATH");
     qn_auto_buffer candidate = QN_BUFFER_INIT;
@@ -102,7 +102,7 @@ static enum qn_status add_program(struct qn_launch *launch, const char *folder, 
     if (strchr(program, '/') != NULL) {
         return add_file(launch, folder, program, "program", err);
     }
-    if (!is_on_path(program)) {
+    if (!qn_launch_is_on_path(program)) {
         qn_error_set(err, QN_ERR_CONFIG, "program \"%s\" was not found on PATH", program);
         if (hint != NULL) {
             qn_error_hint(err, "%s", hint);

@@ -13,6 +13,8 @@
 
 #include "base/status.h"
 
+#include <stdbool.h>
+
 struct qn_launch {
     char **argv; /* ended by NULL; every word and the list are owned */
     int n;
@@ -24,6 +26,8 @@ enum qn_status qn_launch_ipc(const char *entrypoint, const char *folder, const c
 enum qn_status qn_launch_java(const char *entrypoint, const char *folder, struct qn_launch *out,
                               struct qn_error *err) QN_MUST_CHECK;
 enum qn_status qn_launch_docker(const char *entrypoint, struct qn_launch *out, struct qn_error *err) QN_MUST_CHECK;
+/* Whether PATH has a program of that name. */
+bool qn_launch_is_on_path(const char *program);
 void qn_launch_dispose(struct qn_launch *launch);
 
 #endif

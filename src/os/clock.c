@@ -1,18 +1,27 @@
 /*
- * clock.c: the monotonic clock and deadlines on it. Threads: no state.
+ * clock.c: the clocks, and deadlines on the monotonic one. Threads: no state.
  */
 #include "os/clock.h"
 
 #include <time.h>
 
-#define NANOS_PER_MS     INT64_C(1000000)
-#define NANOS_PER_SECOND INT64_C(1000000000)
+#define NANOS_PER_MS      INT64_C(1000000)
+#define NANOS_PER_SECOND  INT64_C(1000000000)
+#define NANOS_PER_MICRO   INT64_C(1000)
+#define MICROS_PER_SECOND INT64_C(1000000)
 
 int64_t qn_clock_nanos(void)
 {
     struct timespec now;
     (void)clock_gettime(CLOCK_MONOTONIC, &now); /* cannot fail on Linux */
     return (int64_t)now.tv_sec * NANOS_PER_SECOND + now.tv_nsec;
+}
+
+int64_t qn_clock_wall_micros(void)
+{
+    struct timespec now;
+    (void)clock_gettime(CLOCK_REALTIME, &now); /* cannot fail on Linux */
+    return (int64_t)now.tv_sec * MICROS_PER_SECOND + now.tv_nsec / NANOS_PER_MICRO;
 }
 
 int64_t qn_deadline_after_ms(int64_t milliseconds)

@@ -1,10 +1,11 @@
-/* clock.h: time that only moves forward, for deadlines and durations. */
+/* clock.h: time that only moves forward, for deadlines and durations, and the time of day, for records. */
 #ifndef QN_OS_CLOCK_H
 #define QN_OS_CLOCK_H
 
 #include <stdint.h>
 
-int64_t qn_clock_nanos(void); /* CLOCK_MONOTONIC */
+int64_t qn_clock_nanos(void);       /* CLOCK_MONOTONIC */
+int64_t qn_clock_wall_micros(void); /* CLOCK_REALTIME: since 1970, UTC; it may be set back */
 
 /* A point in time that blocking calls must not pass. QN_NO_DEADLINE never comes. */
 #define QN_NO_DEADLINE INT64_MAX

@@ -8,9 +8,8 @@
 #include "arrow/stream.h"
 #include "base/memory.h"
 #include "db/sql.h"
+#include "os/clock.h"
 #include "task/sink.h"
-
-#include <time.h>
 
 void qn_checkpoint_row_dispose(struct qn_checkpoint_row *row)
 {
@@ -186,13 +185,6 @@ static enum qn_status make_table(struct qn_connection *sink, struct qn_error *er
     return qn_connection_execute(sink, &query, NULL, err);
 }
 
-static int64_t now_micros(void)
-{
-    struct timespec now;
-    (void)clock_gettime(CLOCK_REALTIME, &now);
-    return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
-}
-
 static struct qn_value text_value(const char *text)
 {
     struct qn_value value = { .kind = QN_VALUE_TEXT };
@@ -247,7 +239,7 @@ enum qn_status qn_checkpoint_store(struct qn_connection *sink, const struct qn_c
         text_value(type),
         text_value(update->sink_table),
         { .kind = QN_VALUE_INT64, .as.int64 = update->moved_rows },
-        { .kind = QN_VALUE_INSTANT, .as.int64 = now_micros() },
+        { .kind = QN_VALUE_INSTANT, .as.int64 = qn_clock_wall_micros() },
         text_value(update->task),
         { .kind = QN_VALUE_INT64, .as.int64 = row->exists ? row->commits : 1 },
     };
