@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from qanat.bundle._needs import need
 from qanat.bundle._scan import open_stream
-from qanat.errors import ArgumentError, QueryCancelledError, QueryExecutionError
+from qanat.errors import ArgumentError, DataError, QanatError, QueryCancelledError, QueryExecutionError
 
 if TYPE_CHECKING:
     import polars as pl
@@ -38,6 +38,7 @@ class Query:
         self._params = dict(params) if isinstance(params, Mapping) else None if params is None else list(params)
         self._provenance = provenance
         self._streams: list[Stream] = []
+        self._missing: dict[str, QanatError] = {}  # packs that are no tables, without cases, and why
         self._connection: Any = None
         self._cancelled = False
 
@@ -71,6 +72,9 @@ class Query:
             stream._explain(error)
         if self._cancelled:
             raise QueryCancelledError("the query was cancelled", sql=self._query) from error
+        for folded, why in self._missing.items():
+            if f"table with name {folded} does not exist" in str(error).casefold():
+                raise why from error
         first, _, rest = str(error).partition("\n")
         hint = None
         if _NO_TABLE.search(first):
@@ -79,17 +83,32 @@ class Query:
         raise QueryExecutionError(first, detail=rest.strip() or None, hint=hint, sql=self._query) from error
 
     def _register_packs(self) -> None:
-        """The packs whose names the query has somewhere: nothing is asked of the others, not even their columns."""
-        named: dict[str, str] = {}
+        """The packs whose names the query has somewhere: nothing is asked of the others, not even their columns.
+
+        A name may stand there for something else, a column for one: a pack that cannot be a table matters only where
+        DuckDB then misses it.
+        """
+        named: dict[str, list[str]] = {}
         text = self._query.casefold()
         for pack in self._bundle.packs():
-            folded = pack.casefold()
-            if folded.replace('"', '""') not in text:
-                continue
-            if folded in named:
-                raise ArgumentError(f'the packs "{named[folded]}" and "{pack}" are one name in SQL, which has no cases')
-            named[folded] = pack
-            self._connection.register(pack, self._dataset(pack))
+            if pack.casefold().replace('"', '""') in text:
+                named.setdefault(pack.casefold(), []).append(pack)
+        for folded, packs in named.items():
+            try:
+                self._register(packs)
+            except QueryCancelledError:
+                raise
+            except QanatError as error:
+                self._missing[folded] = error
+
+    def _register(self, packs: list[str]) -> None:
+        first, *others = packs
+        if others:
+            raise ArgumentError(f'the packs "{first}" and "{others[0]}" are one name in SQL, which has no cases')
+        dataset = self._dataset(first)
+        if not dataset.schema.names:
+            raise DataError(f'pack "{first}" has no columns yet: SQL has no tables without', sql=self._query)
+        self._connection.register(first, dataset)
 
     def _dataset(self, pack: str) -> Any:
         import pyarrow as pa

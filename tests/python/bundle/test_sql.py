@@ -107,8 +107,24 @@ def test_what_the_bundle_says_stays_typed(filled: qn.Bundle) -> None:
     assert not isinstance(raised.value, qn.QueryExecutionError) or isinstance(raised.value, qn.DataError)
 
 
+def test_packs_that_cannot_be_read_matter_only_where_they_are_read(filled: qn.Bundle) -> None:
+    filled.put("text", {"value": ["a"]}, pack="id")
+    filled.put("blob", {"value": [b"a"]}, pack="id")
+    filled.put("nothing", pa.table({}), pack="name")
+    with pytest.raises(qn.DataError, match='column "value"'):
+        filled.schema("id")
+    assert filled.sql("select id, name from base where id = 1").rows() == [(1, "a")]
+    assert filled.sql("select name as id from base where id = ?", [2]).rows() == [("b",)]
+    with pytest.raises(qn.DataError, match='pack "id": column "value"'):
+        filled.sql("select * from base join ID using (value)")
+    with pytest.raises(qn.DataError, match='pack "name" has no columns'):
+        filled.sql("select * from name")
+
+
 def test_names_of_packs_that_differ_in_case_only(empty: qn.Bundle) -> None:
     empty.put("x", {"id": [1]}, pack="Prices")
     empty.put("x", {"id": [2]}, pack="prices")
     with pytest.raises(qn.ArgumentError, match='"Prices" and "prices"'):
         empty.sql("select * from prices")
+    empty.put("y", {"prices": [3]})
+    assert empty.sql("select prices from base").item() == 3
