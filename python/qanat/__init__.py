@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from qanat.bundle import Bundle as Bundle
     from qanat.bundle import create as create
     from qanat.bundle import open as open  # noqa: A004  (its documented name)
+    from qanat.bundle import verify as verify
     from qanat.processor import Processor
     from qanat.task import Progress, Task, TaskResult
 
@@ -88,6 +89,7 @@ __all__ = [
     "get_library",
     "load_config",
     "open_connector",
+    "verify",
 ]
 
 __version__ = _native.version()
@@ -107,7 +109,7 @@ def __getattr__(name: str) -> object:
         from qanat import _connector
 
         return getattr(_connector, name)
-    if name in ("Bundle", "create", "open"):
+    if name in ("Bundle", "create", "open", "verify"):
         from qanat import bundle
 
         return getattr(bundle, name)

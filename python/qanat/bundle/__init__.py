@@ -12,7 +12,7 @@ The format on disk is described in docs/formats/bundle.md.
 
 from __future__ import annotations
 
-from qanat.bundle._bundle import Bundle, create, open  # noqa: A004  (its documented name)
+from qanat.bundle._bundle import Bundle, create, open, verify  # noqa: A004  (its documented name)
 from qanat.bundle._results import (
     Block,
     Collected,
@@ -46,4 +46,5 @@ __all__ = [
     "Status",
     "create",
     "open",
+    "verify",
 ]

@@ -27,7 +27,14 @@ from qanat.bundle._results import (
     Problem,
     Status,
 )
-from qanat.errors import ArgumentError, ConfigurationError, ConnectorError, QanatError, QueryCancelledError
+from qanat.errors import (
+    ArgumentError,
+    ConfigurationError,
+    ConnectorError,
+    DataError,
+    QanatError,
+    QueryCancelledError,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -62,8 +69,23 @@ def open(  # noqa: A001  (the name that the documents give it)
     _formats.register()
     text = options.path_text(path)
     at = None if version is None else options.version_text(version)
-    native = _native.Bundle.open(text, at, options.config_text(config), default_interpreter())
+    try:
+        native = _native.Bundle.open(text, at, options.config_text(config), default_interpreter())
+    except DataError as error:
+        if error.hint is None:
+            error.hint = "qn.verify(path) lists all that is wrong with the bundle"
+            error.add_note(f"hint: {error.hint}")
+        raise
     return Bundle(native, text, config)
+
+
+def verify(path: str | os.PathLike[str]) -> list[Problem]:
+    """Read everything of a bundle and say what is wrong: nothing, where the list is empty.
+
+    It needs no Bundle: it works where `open` does not, because the log is damaged.
+    """
+    _formats.register()
+    return results.problems(_native.Bundle.verify(options.path_text(path)))
 
 
 class Bundle:
@@ -316,8 +338,8 @@ class Bundle:
         return results.description(self._native.describe())
 
     def verify(self) -> list[Problem]:
-        """Read everything again and say what is wrong: nothing, where the list is empty."""
-        return results.problems(_native.Bundle.verify(str(self._path)))
+        """Read everything again and say what is wrong: nothing, where the list is empty. See `qn.verify`."""
+        return verify(self._path)
 
     def gc(
         self,

@@ -191,6 +191,22 @@ def test_verify_names_what_is_damaged(empty: qn.Bundle) -> None:
     assert block.sha256 in problem.object + problem.expected and problem.found
 
 
+def test_a_bundle_that_cannot_be_opened_can_be_verified(empty: qn.Bundle) -> None:
+    empty.put("planets", PLANETS)
+    empty.commit("planets")
+    path = empty.path
+    empty.close()
+    assert qn.verify(path) == []
+    for file in path.rglob("*"):  # all of the log, whatever speeds its reading up among it
+        if file.is_file() and file.suffix != ".parquet":
+            file.write_bytes(b"{" + file.read_bytes()[1:-1].replace(b"planets", b"plan\xffts"))
+    with pytest.raises(qn.DataError) as told:
+        qn.open(path)
+    assert told.value.hint == "qn.verify(path) lists all that is wrong with the bundle"
+    assert f"hint: {told.value.hint}" in told.value.__notes__
+    assert qn.verify(path) != []
+
+
 def test_gc_takes_what_no_version_names(empty: qn.Bundle) -> None:
     empty.put("planets", PLANETS)
     empty.commit("planets")
