@@ -91,7 +91,8 @@ static enum qn_status open_uri(struct qn_bundle *bundle, const char *uri, const 
     QN_TRY(place(bundle, uri, what, &options, err));
     qn_auto_free char *current = NULL;
     if (options.folder == NULL && options.working_folder != NULL) {
-        options.folder = current = qn__current_folder();
+        current = qn__current_folder();
+        options.folder = current;
     }
     return qn_connector_open(uri, &options, out, err);
 }
