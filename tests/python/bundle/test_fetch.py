@@ -352,7 +352,9 @@ def test_a_source_that_cannot_say_what_it_has_is_set_aside(native: qn.Bundle, sh
     assert native.failures() == [] and ids(native) == [1, 2, 3]
 
 
-@pytest.mark.parametrize("uri", ["files", "ipc::shop.py", "ipc::python3 -u shop.py"])
+@pytest.mark.parametrize(
+    "uri", ["files", "ipc::shop.py", f"ipc::{sys.executable} -u shop.py"], ids=["files", "script", "command"]
+)
 def test_relative_paths_begin_where_the_source_was_made(
     empty: qn.Bundle, shelf: Any, uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
