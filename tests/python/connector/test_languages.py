@@ -216,11 +216,9 @@ def test_c_program_hosts_a_python_connector() -> None:
     program = ROOT / "build" / "dev" / "examples" / "c" / "connector"
     if not program.is_file():
         pytest.skip("the C examples are not built in build/dev")
-    python = shutil.which("python3")
-    assert python is not None
     uri = f"ipc::{EXAMPLES}/planets.py"
     done = subprocess.run(
-        [program, uri], capture_output=True, text=True, check=False, env={**os.environ, "PYTHON": python}
+        [program, uri], capture_output=True, text=True, check=False, env={**os.environ, "PYTHON": sys.executable}
     )
     assert done.stdout == (ROOT / "examples" / "c" / "planets.expected.txt").read_text("utf-8"), done.stderr
     assert "[info] inner planets of the solar system" in done.stderr
