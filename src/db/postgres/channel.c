@@ -530,6 +530,7 @@ void qn_pg_message_end(struct qn_pg *pg)
     qn_store_be32(pg->out.data + pg->message_at, (uint32_t)(pg->out.size - pg->message_at));
     if (type == 'S' || type == 'Q') {
         pg->ready_expected++;
+        pg->ready_queued++;
     }
 }
 
@@ -566,6 +567,7 @@ static enum qn_status channel_send_step(struct qn_pg *pg, const char *bytes, siz
 static void out_reset(struct qn_pg *pg)
 {
     pg->out_sent = 0;
+    pg->ready_queued = 0;
     if (pg->out.capacity > OUT_KEPT) {
         size_t limit = pg->out.limit;
         qn_buffer_dispose(&pg->out);
@@ -581,8 +583,8 @@ enum qn_status qn_pg_flush(struct qn_pg *pg, struct qn_error *err)
         /* What the statement was is lost; nothing of it has been sent, so the dialogue is where it was. */
         enum qn_status status = qn_buffer_check(&pg->out, "the message to the server", err);
         bool clean = pg->out_sent == 0;
+        pg->ready_expected -= clean ? pg->ready_queued : 0;
         out_reset(pg);
-        pg->ready_expected = 0;
         return clean ? status : qn_pg_break(pg, err, QN_ERR_CONNECTION, "out of memory in the middle of a message");
     }
     while (pg->out_sent < pg->out.size) {
@@ -621,31 +623,45 @@ enum qn_status qn_pg_send_bytes(struct qn_pg *pg, const void *bytes, size_t size
     return first;
 }
 
+/* What the server has seen nothing of need not be undone. Returns false where there is nothing else to end either. */
+static bool drop_unsent(struct qn_pg *pg)
+{
+    if (pg->out_sent == 0 && pg->ready_queued > 0) {
+        pg->ready_expected -= pg->ready_queued;
+        out_reset(pg);
+    }
+    return pg->ready_expected > 0 || pg->out_sent > 0 || pg->copying_in;
+}
+
 void qn_pg_recover(struct qn_pg *pg)
 {
-    if (pg->broken) {
+    if (pg->broken || !drop_unsent(pg)) {
         return;
     }
     int64_t deadline = pg->deadline;
+    int64_t end = qn_deadline_after_ms(QN_PG_DRAIN_MS);
     pg->draining = true;
-    pg->deadline = qn_deadline_after_ms(QN_PG_DRAIN_MS);
-    bool ready = pg->ready_expected == 0 && pg->out.size == 0;
-    if (!ready && !pg->copying_in) {
-        (void)qn_pg_cancel(pg, NULL);
-    }
+    pg->deadline = end;
     if (pg->copying_in) {
         static const char reason[] = "stopped by the client";
         qn_pg_message(pg, 'f', reason, sizeof reason);
         pg->copying_in = false;
+    } else {
+        (void)qn_pg_cancel(pg, NULL);
     }
-    if (qn_pg_flush(pg, NULL) != QN_OK) {
-        (void)qn_pg_break(pg, NULL, QN_ERR_CONNECTION, "%s", "");
-    }
-    while (pg->ready_expected > 0 && !pg->broken) {
-        enum qn_status status = qn_pg_sync_to_ready(pg, NULL);
-        if (pg->ready_expected > 0 && status != QN_OK && !pg->broken) {
-            (void)qn_pg_break(pg, NULL, QN_ERR_CONNECTION, "%s", "");
+    bool lost = qn_pg_flush(pg, NULL) != QN_OK;
+    while (!lost && pg->ready_expected > 0 && !pg->broken) {
+        int64_t again = qn_deadline_after_ms(QN_PG_CANCEL_AGAIN_MS);
+        pg->deadline = again < end ? again : end;
+        (void)!qn_pg_sync_to_ready(pg, NULL);
+        bool in_time = qn_deadline_remaining_ms(pg->deadline) > 0;
+        lost = pg->ready_expected > 0 && (in_time || pg->deadline == end);
+        if (!lost && pg->ready_expected > 0 && !pg->broken) {
+            (void)qn_pg_cancel(pg, NULL); /* the one before came too early for the statement, or the statement caught it */
         }
+    }
+    if (lost && !pg->broken) {
+        (void)qn_pg_break(pg, NULL, QN_ERR_CONNECTION, "%s", "");
     }
     pg->draining = false;
     pg->deadline = deadline;

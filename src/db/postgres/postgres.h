@@ -34,6 +34,7 @@
 #define QN_PG_MAX_QUEUED     1024 /* notifications kept for whoever asks; older ones are dropped with a warning */
 #define QN_PG_CACHE_SIZE     64   /* prepared statements kept per connection */
 #define QN_PG_DRAIN_MS       3000 /* how long a cancelled statement may take to end before the connection is given up */
+#define QN_PG_CANCEL_AGAIN_MS 250 /* the server drops a cancel that comes when no statement runs: ask again */
 
 /* ---- type OIDs (src/include/catalog/pg_type.dat, fixed for all time) ---- */
 
@@ -112,6 +113,7 @@ struct qn_pg {
     /* state that the server reported */
     char transaction_status;      /* 'I', 'T' or 'E', of the last ReadyForQuery */
     int32_t ready_expected;       /* ReadyForQuery messages that are still to come */
+    int32_t ready_queued;         /* those of them that are for messages in `out` */
     bool copying_in;              /* the server waits for CopyData */
     bool bad_encoding;            /* client_encoding was changed away from UTF8 */
     bool integer_datetimes;       /* always so since version 10 */
@@ -173,9 +175,9 @@ bool qn_pg_error_waits(struct qn_pg *pg);
  * the result where `err` is not NULL. */
 enum qn_status qn_pg_sync_to_ready(struct qn_pg *pg, struct qn_error *err) QN_MUST_CHECK;
 
-/* After a call ended with QN_ERR_TIMEOUT, QN_ERR_CANCELLED or a misfit of ours in mid-dialogue: end a COPY, finish what
- * was half sent, cancel on the server, read to ReadyForQuery, all within QN_PG_DRAIN_MS; otherwise the connection is
- * broken. */
+/* After a call ended with QN_ERR_TIMEOUT, QN_ERR_CANCELLED or a misfit of ours in mid-dialogue: drop what was not sent at
+ * all, end a COPY, finish what was half sent, cancel on the server (again and again: a cancel may get lost), read to
+ * ReadyForQuery, all within QN_PG_DRAIN_MS; otherwise the connection is broken. */
 void qn_pg_recover(struct qn_pg *pg);
 
 /* Mark broken and close the socket; returns `status`. The message should say what was wrong. */
