@@ -25,16 +25,16 @@
 
 /* ---- limits of what a server may send ---- */
 
-#define QN_PG_MAX_ROW        ((size_t)0x7fffffff) /* a DataRow or CopyData message: rows of several values of 1 GiB fail */
-#define QN_PG_MAX_REPORT     ((size_t)64 << 20) /* errors, notices, notifications, row descriptions */
-#define QN_PG_MAX_CONTROL    ((size_t)1 << 20)  /* everything else */
-#define QN_PG_MAX_SENT       (((size_t)1 << 30) + ((size_t)1 << 20)) /* messages of ours: the server takes 1 GiB */
-#define QN_PG_MAX_COLUMNS    32767
-#define QN_PG_MAX_PARAMETERS 65535
-#define QN_PG_MAX_QUEUED     1024 /* notifications kept for whoever asks; older ones are dropped with a warning */
-#define QN_PG_CACHE_SIZE     64   /* prepared statements kept per connection */
-#define QN_PG_DRAIN_MS       3000 /* how long a cancelled statement may take to end before the connection is given up */
-#define QN_PG_CANCEL_AGAIN_MS 250 /* the server drops a cancel that comes when no statement runs: ask again */
+#define QN_PG_MAX_ROW         ((size_t)0x7fffffff) /* a DataRow or CopyData message: rows of several values of 1 GiB fail */
+#define QN_PG_MAX_REPORT      ((size_t)64 << 20) /* errors, notices, notifications, row descriptions */
+#define QN_PG_MAX_CONTROL     ((size_t)1 << 20)  /* everything else */
+#define QN_PG_MAX_SENT        (((size_t)1 << 30) + ((size_t)1 << 20)) /* messages of ours: the server takes 1 GiB */
+#define QN_PG_MAX_COLUMNS     32767
+#define QN_PG_MAX_PARAMETERS  65535
+#define QN_PG_MAX_QUEUED      1024 /* notifications kept for whoever asks; older ones are dropped with a warning */
+#define QN_PG_CACHE_SIZE      64   /* prepared statements kept per connection */
+#define QN_PG_DRAIN_MS        3000 /* how long a cancelled statement may take to end before the connection is given up */
+#define QN_PG_CANCEL_AGAIN_MS 250  /* the server drops a cancel that comes when no statement runs: ask again */
 
 /* ---- type OIDs (src/include/catalog/pg_type.dat, fixed for all time) ---- */
 
