@@ -657,8 +657,7 @@ void qn_pg_recover(struct qn_pg *pg)
         bool in_time = qn_deadline_remaining_ms(pg->deadline) > 0;
         lost = pg->ready_expected > 0 && (in_time || pg->deadline == end);
         if (!lost && pg->ready_expected > 0 && !pg->broken) {
-            (void)qn_pg_cancel(pg,
-                               NULL); /* the one before came too early for the statement, or the statement caught it */
+            (void)qn_pg_cancel(pg, NULL); /* the last one found no statement, or one that caught it */
         }
     }
     if (lost && !pg->broken) {
