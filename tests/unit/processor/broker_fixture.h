@@ -3,7 +3,7 @@
  * that an execution has.
  *
  * The child is forked from the test, makes itself unreadable as runs do, and runs one function of the test's; what it
- * CHECKs and finds wrong it prints and ends with 1. One file includes this: functions are static, all are used.
+ * CHECKs and finds wrong it prints and ends with 1. Files of broker tests include this: functions are static.
  */
 #ifndef QN_TEST_BROKER_FIXTURE_H
 #define QN_TEST_BROKER_FIXTURE_H
@@ -238,7 +238,7 @@ static void run_join(struct run *run)
 }
 
 /* With "127.0.0.1:PORT" of the given ports as the list. */
-static void run_start(struct run *run, const uint16_t *ports, size_t n_ports, child_body body)
+__attribute__((unused)) static void run_start(struct run *run, const uint16_t *ports, size_t n_ports, child_body body)
 {
     char texts[4][32];
     const char *entries[4];
@@ -307,7 +307,7 @@ static bool was_reached(int server_fd)
     return fd >= 0;
 }
 
-static void run_close(struct run *run)
+__attribute__((unused)) static void run_close(struct run *run)
 {
     assert_false(was_reached(run->secret_fd));
     qn_broker_free(run->broker);
@@ -331,6 +331,68 @@ static int count_fds(void)
     }
     (void)closedir(folder);
     return count;
+}
+
+/* ---- around each test ---- */
+
+static int open_fds; /* before the test */
+
+static int before(void **state)
+{
+    (void)state;
+    open_fds = count_fds();
+    return 0;
+}
+
+static int after(void **state)
+{
+    (void)state;
+    qn_names_set_resolver(NULL);
+    return count_fds() == open_fds ? 0 : -1;
+}
+
+/* ---- in the child ---- */
+
+static int connect_to(int fd, uint16_t port)
+{
+    struct sockaddr_in address = loopback(port);
+    return connect(fd, (struct sockaddr *)&address, sizeof address);
+}
+
+/* 0, or the errno of a connect of a new socket. */
+__attribute__((unused)) static int try_port(uint16_t port)
+{
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    int error = connect_to(fd, port) == 0 ? 0 : errno;
+    (void)close(fd);
+    return error;
+}
+
+__attribute__((unused)) static int try_text(const char *host, uint16_t port)
+{
+    struct sockaddr_storage address;
+    struct sockaddr_in *in = (struct sockaddr_in *)&address;
+    struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)&address;
+    memset(&address, 0, sizeof address);
+    bool is_ipv6 = strchr(host, ':') != NULL;
+    if (is_ipv6) {
+        *in6 = (struct sockaddr_in6){ .sin6_family = AF_INET6, .sin6_port = htons(port) };
+        CHECK(inet_pton(AF_INET6, host, &in6->sin6_addr) == 1);
+    } else {
+        *in = (struct sockaddr_in){ .sin_family = AF_INET, .sin_port = htons(port) };
+        CHECK(inet_pton(AF_INET, host, &in->sin_addr) == 1);
+    }
+    int fd = socket(is_ipv6 ? AF_INET6 : AF_INET, SOCK_STREAM, 0);
+    int error = connect(fd, (struct sockaddr *)&address, is_ipv6 ? sizeof *in6 : sizeof *in) == 0 ? 0 : errno;
+    (void)close(fd);
+    return error;
+}
+
+__attribute__((unused)) static void expect_hello(int fd)
+{
+    char bytes[8] = "";
+    CHECK(recv(fd, bytes, 5, MSG_WAITALL) == 5);
+    CHECK(memcmp(bytes, "hello", 5) == 0);
 }
 
 #endif
