@@ -67,7 +67,7 @@ struct qn_connector_options {
     }
 
 /* Check the URI and open the connector. A process is started by the first call. QN_ERR_CONFIG for a URI or arguments that
- * are wrong or where external code is not allowed; QN_ERR_UNSUPPORTED for a runtime that this build has not. */
+ * are wrong; QN_ERR_FORBIDDEN where external code is not allowed; QN_ERR_UNSUPPORTED for a runtime that this build has not. */
 QN_API enum qn_status qn_connector_open(const char *uri, const struct qn_connector_options *options,
                                         struct qn_connector **out, struct qn_error *err) QN_MUST_CHECK;
 

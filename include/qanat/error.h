@@ -45,7 +45,8 @@ enum qn_status {
     QN_ERR_PROTOCOL = 14,    /* the other side broke its protocol: the connection is closed */
     QN_ERR_INTERNAL = 15,    /* a mistake of ours */
     QN_ERR_CONFLICT = 16,    /* another writer changed the same thing since it was read: look again, then decide */
-    QN_ERR_CONNECTOR = 17    /* a connector failed: by its own word, or its process or its protocol broke */
+    QN_ERR_CONNECTOR = 17,   /* a connector failed: by its own word, or its process or its protocol broke */
+    QN_ERR_FORBIDDEN = 18    /* the configuration does not allow it: code from outside may not run */
 };
 
 /* What went wrong. Unknown texts are "", unknown numbers are -1 (0 for position, which counts from 1). */

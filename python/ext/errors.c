@@ -27,6 +27,7 @@ static const char *const class_names[NATIVE_STATUSES] = {
     [QN_ERR_INTERNAL] = "InternalError",
     [QN_ERR_CONFLICT] = "ConflictError",
     [QN_ERR_CONNECTOR] = "ConnectorError",
+    [QN_ERR_FORBIDDEN] = "ForbiddenError",
 };
 
 int native_errors_init(struct native_state *state)

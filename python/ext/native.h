@@ -16,7 +16,7 @@
 
 #include <qanat/qanat.h>
 
-#define NATIVE_STATUSES 18 /* entries of enum qn_status */
+#define NATIVE_STATUSES 19 /* entries of enum qn_status */
 
 struct native_state {
     PyTypeObject *config_type;

@@ -129,6 +129,7 @@ _STATUSES: dict[str, int] = {
     "InternalError": 15,
     "ConflictError": 16,
     "ConnectorError": 17,
+    "ForbiddenError": 18,
 }
 
 

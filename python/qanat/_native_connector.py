@@ -367,6 +367,7 @@ def _same_file(one: str, other: str) -> bool:
 # By enum qn_status.
 _STATUSES: dict[type[BaseException], int] = {
     errors.ArgumentError: 2,
+    errors.ForbiddenError: 18,  # a ConfigurationError too
     errors.ConfigurationError: 3,
     errors.DataError: 11,
     errors.NotSupportedError: 13,

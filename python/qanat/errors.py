@@ -2,6 +2,7 @@
 
     QanatError
       ConfigurationError         a URI, a configuration, an option or a task file is wrong
+        ForbiddenError             ... or does not allow it: code from outside may not run
       ArgumentError              (also a ValueError) a call got something that it cannot take
       DatabaseConnectionError    the database cannot be reached, or the connection is gone
       ConnectionClosedError      the connection or stream was closed, or belongs to another process
@@ -42,6 +43,7 @@ __all__ = [
     "DataError",
     "DatabaseConnectionError",
     "FileError",
+    "ForbiddenError",
     "InternalError",
     "NotSupportedError",
     "OutOfMemoryError",
@@ -121,6 +123,10 @@ class QanatError(Exception):
 
 class ConfigurationError(QanatError):
     """A URI, a configuration, an option or a task file is wrong."""
+
+
+class ForbiddenError(ConfigurationError):
+    """The configuration does not allow it: code from outside may not run. `hint` says how to allow it."""
 
 
 class ArgumentError(QanatError, ValueError):

@@ -135,6 +135,7 @@ const char *qn_status_name(enum qn_status status)
         QN_CASE(QN_ERR_INTERNAL);
         QN_CASE(QN_ERR_CONFLICT);
         QN_CASE(QN_ERR_CONNECTOR);
+        QN_CASE(QN_ERR_FORBIDDEN);
 #undef QN_CASE
     }
     return "QN_ERR_UNKNOWN";

@@ -204,13 +204,6 @@ static enum qn_status open_and_plan(struct qn__fetch_source *run, struct qn_erro
     return status == QN_OK ? qn__fetch_plan(run, err) : status;
 }
 
-/* Whether the caller does not let a connector run: nothing of the source's that could be better another time. */
-static bool is_forbidden(const struct qn_error *error)
-{
-    static const char refusal[] = "External code execution is disabled";
-    return error->status == QN_ERR_CONFIG && strncmp(error->message, refusal, sizeof refusal - 1) == 0;
-}
-
 /* What is left of a source that could not say what it has: it is set aside, as a location is. */
 static enum qn_status give_up(struct qn__fetch_source *run, const struct qn_error *error, struct qn_error *err)
 {
@@ -222,7 +215,7 @@ static enum qn_status give_up(struct qn__fetch_source *run, const struct qn_erro
         }
         return error->status;
     }
-    bool forbidden = is_forbidden(error);
+    bool forbidden = error->status == QN_ERR_FORBIDDEN; /* nothing of the source's that could be better another time */
     if (forbidden && !fetch->forbidden && fetch->options.quarantine) {
         fetch->failure = *error; /* the others are none of the call */
         fetch->failures++;

@@ -342,7 +342,7 @@ static enum qn_status replay_error(const json_t *error, struct qn_error *err)
 {
     const char *name = json_string_value(json_object_get(error, "status"));
     enum qn_status status = QN_ERR_QUERY;
-    for (int code = QN_ERR_NO_MEMORY; code <= QN_ERR_CONNECTOR; code++) {
+    for (int code = QN_ERR_NO_MEMORY; code <= QN_ERR_FORBIDDEN; code++) {
         if (name != NULL && qn_text_equal(qn_status_name((enum qn_status)code), name)) {
             status = (enum qn_status)code;
         }

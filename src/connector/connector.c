@@ -121,11 +121,11 @@ static enum qn_status check_permission(const struct qn_connector_runtime *runtim
     }
     char shown[QN__SHOWN_NAME];
     qn__shown_name(uri, shown);
-    qn_error_set(err, QN_ERR_CONFIG,
+    qn_error_set(err, QN_ERR_FORBIDDEN,
                  "External code execution is disabled: connector \"%s\" would run code from outside", shown);
     qn_error_hint(err, "allow it in the configuration, {\"system\": {\"allow_external_code\": \"true\"}}, or in the "
                        "environment, QANAT_SYSTEM_ALLOW_EXTERNAL_CODE=true");
-    return QN_ERR_CONFIG;
+    return QN_ERR_FORBIDDEN;
 }
 
 /* Names that the protocol itself gives to parameters (docs/protocol/connector.md). */

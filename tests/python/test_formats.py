@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from qanat import _format_json, _formats
+from qanat import _format_json, _formats, errors
 from qanat.errors import ConfigurationError, DataError, NotSupportedError, QanatError
 
 D = decimal.Decimal
@@ -453,6 +453,17 @@ def test_failures_of_any_kind_have_a_status() -> None:
         known = _formats.failure(error)
         assert known is not None
         assert known[0] == status
+
+
+def test_errors_of_qanat_keep_their_kind() -> None:
+    kinds = {name for name in errors.__all__ if name not in ("QanatError", "StatementError")}
+    numbers = {}
+    for name in kinds:
+        told = _formats.failure(getattr(errors, name)("no"))
+        assert told is not None
+        numbers[name] = told[0]
+    assert numbers["ForbiddenError"] == 18
+    assert sorted(numbers.values()) == [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 15, 16, 17, 18]
 
 
 def test_streams_close_their_file() -> None:

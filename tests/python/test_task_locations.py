@@ -162,7 +162,7 @@ def test_external_code_is_refused_unless_who_runs_the_task_allows_it(
 ) -> None:
     depot.put("a", 1)
     monkeypatch.delenv("QANAT_SYSTEM_ALLOW_EXTERNAL_CODE", raising=False)
-    with pytest.raises(qn.ConfigurationError, match="External code execution is disabled"):
+    with pytest.raises(qn.ForbiddenError, match="External code execution is disabled"):
         qn.Task(connector_plan(depot)).run()
     monkeypatch.setenv("QANAT_SYSTEM_ALLOW_EXTERNAL_CODE", "true")
     assert qn.Task(connector_plan(depot)).run().rows == 1

@@ -53,7 +53,9 @@ def exit_code(error: QanatError, planning: bool = False) -> int:
 
 def hint_of(error: QanatError) -> str:
     """The library's hint, in words of the command line."""
-    if "External code execution is disabled" in str(error):
+    from qanat import errors
+
+    if isinstance(error, errors.ForbiddenError):
         return "run it with --allow-external-code, or with QANAT_SYSTEM_ALLOW_EXTERNAL_CODE=true in the environment"
     return str(error.hint or "")
 

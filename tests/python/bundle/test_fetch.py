@@ -198,7 +198,7 @@ def test_external_code_runs_only_where_it_is_allowed(
     with qn.create(tmp_path / "walled") as bundle:
         for name, uri in (("test.native", "python::shop:Shop"), ("test.script", "ipc::shop.py")):
             bundle.import_temp_connector(name, uri)
-            with pytest.raises(qn.ConfigurationError, match="External code execution is disabled") as raised:
+            with pytest.raises(qn.ForbiddenError, match="External code execution is disabled") as raised:
                 bundle.create_source(name, shelf.arguments)
             assert "allow_external_code" in str(raised.value.hint)
         assert not (shelf.root / "said").exists()
@@ -410,6 +410,6 @@ def test_what_may_not_run_is_no_failure_of_its_source(empty: qn.Bundle, shelf: A
     empty.create_source("files", {"path": str(shelf.root), "format": "jsonl"})
     empty.commit("sources")
     with qn.open(empty.path, config={"system": {"allow_external_code": "false"}}) as walled:
-        with pytest.raises(qn.ConfigurationError, match="^External code execution is disabled"):
+        with pytest.raises(qn.ForbiddenError, match="^External code execution is disabled"):
             walled.fetch(on_error="quarantine")
         assert walled.failures() == [] and ids(walled) == [1]

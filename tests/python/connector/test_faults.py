@@ -246,11 +246,11 @@ def test_external_code_is_refused_unless_it_is_allowed(
 ) -> None:
     monkeypatch.delenv("QANAT_SYSTEM_ALLOW_EXTERNAL_CODE", raising=False)
     for options in ({}, {"allow_external_code": False}):
-        with pytest.raises(qn.ConfigurationError, match="External code execution is disabled") as caught:
+        with pytest.raises(qn.ForbiddenError, match="External code execution is disabled") as caught:
             qn.open_connector(uri, folder=FOLDER, **options)  # type: ignore[arg-type]
         assert "QANAT_SYSTEM_ALLOW_EXTERNAL_CODE" in (caught.value.hint or "")
     monkeypatch.setenv("QANAT_SYSTEM_ALLOW_EXTERNAL_CODE", "TRUE")
-    with pytest.raises(qn.ConfigurationError, match="External code execution is disabled"):
+    with pytest.raises(qn.ForbiddenError, match="External code execution is disabled"):
         qn.open_connector(uri, folder=FOLDER, allow_external_code=False)
 
 

@@ -93,5 +93,5 @@ def test_image_that_is_not_there_is_a_failure_with_dockers_words(docker: Path) -
     ):
         connector.discover()
     assert "Unable to find image 'acme/none' locally" in (caught.value.detail or "")
-    with pytest.raises(qn.ConfigurationError, match="External code execution is disabled"):
+    with pytest.raises(qn.ForbiddenError, match="External code execution is disabled"):
         qn.open_connector("docker::acme/none")

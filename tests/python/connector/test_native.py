@@ -499,9 +499,17 @@ def test_errors_of_qanat_keep_their_kind() -> None:
     def refuses() -> None:
         raise qn.NotSupportedError("not this one", hint="take another")
 
+    def may_not() -> None:
+        qn.open_connector("ipc::inner.py", allow_external_code=False)
+
     with qn.open_connector(One(refuses)) as handle, pytest.raises(qn.NotSupportedError, match="not this one") as caught:
         handle.data("x")
     assert caught.value.hint == "take another"
+    with (
+        qn.open_connector(One(may_not)) as handle,
+        pytest.raises(qn.ForbiddenError, match='location "x": .*ipc::inner'),
+    ):
+        handle.data("x")
 
 
 def test_a_callback_that_raises_harms_nothing(monkeypatch: pytest.MonkeyPatch, opener: Opener) -> None:

@@ -335,7 +335,7 @@ static void config__a_bundle_grants_itself_no_rights(void **state)
     (void)commit(bundle, "x");
     expect_config(bundle, key, NULL);
     expect_error(qn_bundle_import_connector(bundle, "a.b", "ipc::sh", NULL, false, &err), QN_OK, &err, "");
-    expect_error(qn_bundle_create_source(bundle, "a.b", NULL, "base", NULL, NULL, &err), QN_ERR_CONFIG, &err,
+    expect_error(qn_bundle_create_source(bundle, "a.b", NULL, "base", NULL, NULL, &err), QN_ERR_FORBIDDEN, &err,
                  "External code execution is disabled");
     assert_non_null(strstr(err.hint, "QANAT_SYSTEM_ALLOW_EXTERNAL_CODE=true"));
     assert_int_equal(qn_bundle_set_config(bundle, key, "maybe", false, NULL), QN_OK);

@@ -59,7 +59,7 @@ static void registration__refuses_what_is_incomplete(void **state)
 static void external_code__needs_a_word(void **state)
 {
     (void)state;
-    refused(open_uri("test::x", NULL, false), QN_ERR_CONFIG, "External code execution is disabled");
+    refused(open_uri("test::x", NULL, false), QN_ERR_FORBIDDEN, "External code execution is disabled");
     assert_ptr_equal(strstr(error.message, "External"), error.message);
     assert_non_null(strstr(error.hint, "allow_external_code"));
     assert_non_null(strstr(error.hint, "QANAT_SYSTEM_ALLOW_EXTERNAL_CODE=true"));

@@ -572,7 +572,7 @@ static void java_and_docker__run_what_stands_in_for_them(void **state)
         (void)snprintf(with, sizeof with, "%s:%s", folder, path);
         setenv("PATH", with, 1);
         options.folder = folder;
-        refused(qn_connector_open(uris[i], &options, &connector, &error), QN_ERR_CONFIG,
+        refused(qn_connector_open(uris[i], &options, &connector, &error), QN_ERR_FORBIDDEN,
                 "External code execution is disabled");
         options.allow_external_code = true;
         options.events.log = hear;
