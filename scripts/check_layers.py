@@ -51,7 +51,7 @@ WORKER_MAY_USE = {"base", "arrow", "sandbox", "processor/protocol.h"}
 STANDALONE = "examples/connector"
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*(?P<kind>[<"])(?P<path>[^>"]+)[>"]')
-SUFFIXES = {".c", ".h", ".inc"}
+SUFFIXES = {".c", ".h"}
 
 
 def folder_of(path: Path) -> str:

@@ -1,7 +1,7 @@
 /*
  * utf8.c: UTF-8 validation.
  *
- * One engine goes character by character, the others by table lookups on vectors (utf8_lookup.inc); which ones the
+ * One engine goes character by character, the others by table lookups on vectors (utf8_lookup.h); which ones the
  * processor has is asked at run time. All give the same answers. Threads: no state.
  */
 #include "base/utf8.h"
@@ -180,23 +180,7 @@ static const uint8_t last_bytes[32] = {
 #define V_BEFORE(bytes, before, n) _mm_alignr_epi8(bytes, before, 16 - (n))
 #define V_ANY_HIGH(a)              (_mm_movemask_epi8(a) != 0)
 #define V_ANY(a)                   (_mm_movemask_epi8(_mm_cmpeq_epi8(a, _mm_setzero_si128())) != 0xFFFF)
-#include "base/utf8_lookup.inc"
-#undef NAME
-#undef TARGET
-#undef VECTOR
-#undef LANES
-#undef V_LOAD
-#undef V_TABLE
-#undef V_SPLAT
-#undef V_AND
-#undef V_OR
-#undef V_XOR
-#undef V_MINUS
-#undef V_UPPER_HALF
-#undef V_LOOKUP
-#undef V_BEFORE
-#undef V_ANY_HIGH
-#undef V_ANY
+#include "base/utf8_lookup.h"
 
 #define NAME(x)                avx2_##x
 #define TARGET                 __attribute__((target("avx2")))
@@ -215,7 +199,7 @@ static const uint8_t last_bytes[32] = {
 #define V_BEFORE(bytes, before, n) _mm256_alignr_epi8(bytes, _mm256_permute2x128_si256(before, bytes, 0x21), 16 - (n))
 #define V_ANY_HIGH(a)              (_mm256_movemask_epi8(a) != 0)
 #define V_ANY(a)                   (!_mm256_testz_si256(a, a))
-#include "base/utf8_lookup.inc"
+#include "base/utf8_lookup.h"
 
 #elif defined(__aarch64__)
 
@@ -235,7 +219,7 @@ static const uint8_t last_bytes[32] = {
 #define V_BEFORE(bytes, before, n) vextq_u8(before, bytes, 16 - (n))
 #define V_ANY_HIGH(a)              (vmaxvq_u8(a) >= 0x80)
 #define V_ANY(a)                   (vmaxvq_u8(a) != 0)
-#include "base/utf8_lookup.inc"
+#include "base/utf8_lookup.h"
 
 #endif
 

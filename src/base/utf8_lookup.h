@@ -1,14 +1,18 @@
 /*
- * utf8_lookup.inc: validation by table lookups on vectors, after J. Keiser and D. Lemire, "Validating UTF-8 In Less Than
+ * utf8_lookup.h: validation by table lookups on vectors, after J. Keiser and D. Lemire, "Validating UTF-8 In Less Than
  * One Instruction Per Byte" (Software: Practice and Experience, 2021).
  *
- * Included by utf8.c once for each instruction set, which defines NAME(x), TARGET, VECTOR, LANES and the operations V_*.
+ * A template, without a guard: utf8.c includes it once for each instruction set, after its tables and STEP. Before each
+ * it defines NAME(x), TARGET (the function attribute), VECTOR, LANES (bytes in one) and the operations V_LOAD, V_TABLE,
+ * V_SPLAT, V_AND, V_OR, V_XOR, V_MINUS (saturating), V_UPPER_HALF, V_LOOKUP, V_BEFORE, V_ANY_HIGH and V_ANY; they are
+ * taken back at the end, so that the next can define its own. Gives NAME(valid). Included alone it gives nothing.
  *
  * Every wrong pair of neighbours shows in the upper half of the first byte, its lower half and the upper half of the
  * second. Three tables give for each half the set of mistakes that it allows; a mistake is there where all three agree.
  * What spans three or four bytes shows as two continuations in a row, right only two or three places after a lead of
  * that length.
  */
+#ifdef NAME
 
 TARGET static inline VECTOR NAME(pair_mistakes)(VECTOR bytes, VECTOR before)
 {
@@ -69,3 +73,22 @@ TARGET static bool NAME(valid)(const uint8_t *bytes, size_t size)
     }
     return !V_ANY(V_OR(wrong, NAME(unfinished)(before)));
 }
+
+#undef NAME
+#undef TARGET
+#undef VECTOR
+#undef LANES
+#undef V_LOAD
+#undef V_TABLE
+#undef V_SPLAT
+#undef V_AND
+#undef V_OR
+#undef V_XOR
+#undef V_MINUS
+#undef V_UPPER_HALF
+#undef V_LOOKUP
+#undef V_BEFORE
+#undef V_ANY_HIGH
+#undef V_ANY
+
+#endif
