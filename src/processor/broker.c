@@ -14,18 +14,17 @@
 
 #include "base/memory.h"
 #include "os/clock.h"
+#include "sandbox/sandbox.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/seccomp.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <sys/timerfd.h>
 #include <sys/uio.h>
@@ -35,19 +34,8 @@
 #define SYS_pidfd_getfd 438
 #endif
 
-#define MAX_NOTIFICATION 1024 /* bytes that a future kernel may write into one */
 #define EVENTS_AT_ONCE   32
 #define NANOS_PER_SECOND 1000000000
-
-union notification {
-    struct seccomp_notif request;
-    char room[MAX_NOTIFICATION];
-};
-
-union response {
-    struct seccomp_notif_resp response;
-    char room[MAX_NOTIFICATION];
-};
 
 /* What the run wants. */
 struct wish {
@@ -104,36 +92,6 @@ void qn_broker__log(struct qn_broker *broker, const char *format, ...)
     broker->log(broker->log_context, text);
 }
 
-/* ---- notifications ---- */
-
-static bool still_stands(const struct qn_broker *broker, uint64_t id)
-{
-    return ioctl(broker->listener_fd, SECCOMP_IOCTL_NOTIF_ID_VALID, &id) == 0;
-}
-
-/* connect() returns 0, or -1 with the errno. A notification that is gone needs no answer. */
-static void answer(const struct qn_broker *broker, uint64_t id, int error)
-{
-    union response response;
-    memset(&response, 0, sizeof response);
-    response.response.id = id;
-    response.response.error = -error;
-    (void)ioctl(broker->listener_fd, SECCOMP_IOCTL_NOTIF_SEND, &response);
-}
-
-/* Put `fd` at the run's number; 0 or an errno. A run executes no program: close-on-exec is for form's sake. */
-static int hand_over(const struct qn_broker *broker, uint64_t id, int fd, int target_fd)
-{
-    struct seccomp_notif_addfd place = {
-        .id = id,
-        .flags = SECCOMP_ADDFD_FLAG_SETFD,
-        .srcfd = (uint32_t)fd,
-        .newfd = (uint32_t)target_fd,
-        .newfd_flags = O_CLOEXEC,
-    };
-    return ioctl(broker->listener_fd, SECCOMP_IOCTL_NOTIF_ADDFD, &place) >= 0 ? 0 : errno;
-}
-
 /* ---- dials that a blocking socket waits for ---- */
 
 static void free_dial(struct qn_broker *broker, struct qn_broker_dial *dial)
@@ -162,9 +120,9 @@ static void finish_dial(struct qn_broker *broker, struct qn_broker_dial *dial)
     if (error == 0) {
         int flags = fcntl(dial->fd, F_GETFL);
         (void)fcntl(dial->fd, F_SETFL, flags & ~O_NONBLOCK);
-        error = hand_over(broker, dial->id, dial->fd, dial->target_fd);
+        error = qn_sandbox_call_place(broker->listener_fd, dial->id, dial->fd, dial->target_fd);
     }
-    answer(broker, dial->id, error);
+    qn_sandbox_call_answer(broker->listener_fd, dial->id, error);
     free_dial(broker, dial);
     qn_broker__arm_timer(broker);
 }
@@ -357,32 +315,32 @@ static int dial(struct qn_broker *broker, const struct wish *wish, int theirs)
         if (blocks) {
             (void)fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK);
         }
-        int failure = hand_over(broker, wish->id, fd, wish->target_fd);
+        int failure = qn_sandbox_call_place(broker->listener_fd, wish->id, fd, wish->target_fd);
         error = failure != 0 ? failure : error;
     }
     (void)close(fd);
     if (error == 0) {
-        answer(broker, wish->id, 0);
+        qn_sandbox_call_answer(broker->listener_fd, wish->id, 0);
     }
     return error;
 }
 
 /* The address as the run's memory has it now; 0 or the errno for the run. */
-static int read_wish(struct qn_broker *broker, const struct seccomp_notif *request, struct wish *out)
+static int read_wish(struct qn_broker *broker, const struct qn_sandbox_call *call, struct wish *out)
 {
     struct sockaddr_storage copy;
     memset(&copy, 0, sizeof copy);
-    *out = (struct wish){ .id = request->id, .target_fd = (int)request->data.args[0] };
-    int size = (int)request->data.args[2];
+    *out = (struct wish){ .id = call->id, .target_fd = (int)call->arguments[0] };
+    int size = (int)call->arguments[2];
     if (size < 0 || (size_t)size > sizeof copy) {
         return EINVAL;
     }
     struct iovec here = { .iov_base = &copy, .iov_len = (size_t)size };
-    struct iovec there = { .iov_base = (void *)(uintptr_t)request->data.args[1], .iov_len = (size_t)size };
-    if (size > 0 && process_vm_readv((pid_t)request->pid, &here, 1, &there, 1, 0) != size) {
+    struct iovec there = { .iov_base = (void *)(uintptr_t)call->arguments[1], .iov_len = (size_t)size };
+    if (size > 0 && process_vm_readv(call->pid, &here, 1, &there, 1, 0) != size) {
         return EFAULT;
     }
-    if (!still_stands(broker, request->id)) {
+    if (!qn_sandbox_call_stands(broker->listener_fd, call->id)) {
         return ENOENT;
     }
     if ((size_t)size < sizeof copy.ss_family) {
@@ -400,13 +358,13 @@ static int read_wish(struct qn_broker *broker, const struct seccomp_notif *reque
 }
 
 /* 0 where the answer is given or will be, else the errno for the run. */
-static int serve(struct qn_broker *broker, const struct seccomp_notif *request)
+static int serve(struct qn_broker *broker, const struct qn_sandbox_call *call)
 {
-    if (request->data.nr != SYS_connect || request->pid == 0) { /* other architectures' calls are not let this far */
+    if (call->number != SYS_connect || call->pid == 0) { /* other architectures' calls are not let this far */
         return EPERM;
     }
     struct wish wish;
-    int error = read_wish(broker, request, &wish);
+    int error = read_wish(broker, call, &wish);
     if (error != 0) {
         return error;
     }
@@ -454,17 +412,16 @@ static enum qn_status listener_ready(struct qn_broker *broker, uint32_t events, 
         close_listener(broker);
         return QN_OK;
     }
-    union notification taken;
-    memset(&taken, 0, sizeof taken);
-    if (ioctl(broker->listener_fd, SECCOMP_IOCTL_NOTIF_RECV, &taken) != 0) {
-        if (errno == ENOENT || errno == EINTR) {
-            return QN_OK;
-        }
-        return qn_error_set(err, QN_ERR_INTERNAL, "network broker: taking a notification: %m");
+    struct qn_sandbox_call call;
+    bool taken = false;
+    enum qn_status status = qn_sandbox_call_take(broker->listener_fd, &call, &taken, err);
+    if (status != QN_OK) {
+        qn_error_prefix(err, "network broker");
+        return status;
     }
-    int error = serve(broker, &taken.request);
+    int error = taken ? serve(broker, &call) : 0;
     if (error != 0) {
-        answer(broker, taken.request.id, error);
+        qn_sandbox_call_answer(broker->listener_fd, call.id, error);
     }
     return QN_OK;
 }
@@ -479,7 +436,7 @@ static void timer_ready(struct qn_broker *broker)
     for (int i = 0; i < QN_BROKER_MAX_PENDING; i++) {
         struct qn_broker_dial *late = &broker->dials[i];
         if (late->fd >= 0 && late->deadline <= now) {
-            answer(broker, late->id, ETIMEDOUT);
+            qn_sandbox_call_answer(broker->listener_fd, late->id, ETIMEDOUT);
             free_dial(broker, late);
         }
     }
@@ -491,23 +448,14 @@ static void timer_ready(struct qn_broker *broker)
 
 /* ---- life ---- */
 
-static enum qn_status check_kernel(struct qn_error *err)
-{
-    struct seccomp_notif_sizes sizes = { 0 };
-    if (syscall(SYS_seccomp, SECCOMP_GET_NOTIF_SIZES, 0, &sizes) != 0) {
-        return qn_error_set(err, QN_ERR_UNSUPPORTED, "network: this kernel has no seccomp user notification: %m");
-    }
-    if (sizes.seccomp_notif > MAX_NOTIFICATION || sizes.seccomp_notif_resp > MAX_NOTIFICATION) {
-        return qn_error_set(err, QN_ERR_UNSUPPORTED, "network: this kernel's notifications are larger than %d bytes",
-                            MAX_NOTIFICATION);
-    }
-    return QN_OK;
-}
-
 enum qn_status qn_broker_new(const struct qn_network_policy *policy, qn_broker_log log, void *context,
                              struct qn_broker **out, struct qn_error *err)
 {
-    QN_TRY(check_kernel(err));
+    enum qn_status usable = qn_sandbox_calls_check(err);
+    if (usable != QN_OK) {
+        qn_error_prefix(err, "network");
+        return usable;
+    }
     struct qn_broker *broker = qn_calloc(1, sizeof *broker);
     if (broker == NULL) {
         return qn__no_memory(err);

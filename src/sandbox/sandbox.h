@@ -120,4 +120,31 @@ enum qn_status qn_lockdown_finish(const struct qn_lockdown *lockdown, struct qn_
 /* Try what must fail: opening a file of the host, a socket, a program, a fork. QN_ERR_INTERNAL naming what did not. */
 enum qn_status qn_lockdown_probe(const struct qn_lockdown *lockdown, struct qn_error *err) QN_MUST_CHECK;
 
+/* ---- engine: the calls that a run with network is held back in ---- */
+
+/* A call that the filter of lockdown.network brings here (connect() alone). The run's thread waits in it until it is
+ * answered, or dies. */
+struct qn_sandbox_call {
+    uint64_t id;
+    pid_t pid;             /* the calling thread, as this process sees it; 0: it cannot */
+    int number;            /* SYS_... */
+    uint64_t arguments[6]; /* the run's own: pointers lead into its memory, which it may change meanwhile */
+};
+
+/* QN_ERR_UNSUPPORTED where this kernel cannot bring them. Any thread. */
+enum qn_status qn_sandbox_calls_check(struct qn_error *err) QN_MUST_CHECK;
+
+/* Take the next call of a listener (of qn_lockdown_apply) that is readable. *taken_out is false where it has gone since. */
+enum qn_status qn_sandbox_call_take(int listener_fd, struct qn_sandbox_call *out, bool *taken_out,
+                                    struct qn_error *err) QN_MUST_CHECK;
+
+/* Does it still wait? Where it does not, what was read by its pid before may have been another process's. */
+bool qn_sandbox_call_stands(int listener_fd, uint64_t id);
+
+/* Let it return 0, or -1 with the errno. One that is gone needs no answer. */
+void qn_sandbox_call_answer(int listener_fd, uint64_t id, int error);
+
+/* Put a copy of our `fd`, close-on-exec, at the run's number `target_fd`; 0 or an errno. */
+int qn_sandbox_call_place(int listener_fd, uint64_t id, int fd, int target_fd) QN_MUST_CHECK;
+
 #endif
