@@ -20,6 +20,7 @@ import qanat as qn
 ROOT = Path(__file__).resolve().parents[3]
 EXAMPLES = ROOT / "examples" / "connector"
 ARROW = ROOT / "docs" / "protocol" / "arrow.md"
+TORTURE = bool(os.environ.get("QANAT_TORTURE"))
 END = bytes.fromhex("ffffffff00000000")
 
 
@@ -142,9 +143,9 @@ def test_connector_survives_what_is_no_request(squares: tuple[str, list[str]]) -
     assert replies[-1]["result"] == {"ok": True}
 
 
-def test_kit_finds_nothing_wrong(squares: tuple[str, list[str]], request: pytest.FixtureRequest) -> None:
-    if not os.environ.get("QANAT_TORTURE") and "[c]" not in request.node.name:
-        pytest.skip("only the one in C, but in `make torture`")
+# The kit takes some seconds for each: `make torture` runs it over all of them.
+@pytest.mark.parametrize("squares", sorted(LANGUAGES) if TORTURE else ["c"], indirect=True)
+def test_kit_finds_nothing_wrong(squares: tuple[str, list[str]]) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "qanat", "connector", "test", squares[0], "--json"],
         capture_output=True,
@@ -213,9 +214,7 @@ def test_examples_have_the_bytes_of_the_page() -> None:
 
 @pytest.mark.trace("B4")
 def test_c_program_hosts_a_python_connector() -> None:
-    program = ROOT / "build" / "dev" / "examples" / "c" / "connector"
-    if not program.is_file():
-        pytest.skip("the C examples are not built in build/dev")
+    program = ROOT / "build" / "dev" / "examples" / "c" / "connector"  # of `make build`
     uri = f"ipc::{EXAMPLES}/planets.py"
     done = subprocess.run(
         [program, uri], capture_output=True, text=True, check=False, env={**os.environ, "PYTHON": sys.executable}
