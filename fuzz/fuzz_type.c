@@ -1,6 +1,6 @@
 /*
- * fuzz_type.c: format strings, type strings and the types of fields. What is accepted must survive being written and read again; what is
- * refused must leave the output alone and give a message.
+ * fuzz_type.c: format strings, type strings and the types of fields. What is accepted must survive being written and
+ * read again; what is refused must leave the output alone and give a message.
  */
 #include "arrow/type.h"
 #include "base/buffer.h"

@@ -2,10 +2,10 @@
  * interrupt.c: Ctrl-C and other signals while a thread is blocked in the library.
  *
  * The library asks the callback at least every 100 ms, without the GIL, on the thread that blocks. Only the main thread
- * runs Python's signal handlers; there the callback takes the GIL, lets them run, and keeps what they raised, because the
- * code between here and the caller (which may be another library's) must not run with an exception set. The caller takes
- * it with native_interrupt_take, and no callback in between can (native_callback_begin); where the caller is not ours, a pending call of the interpreter raises it.
- * Nothing here relies on EINTR.
+ * runs Python's signal handlers; there the callback takes the GIL, lets them run, and keeps what they raised, because
+ * the code between here and the caller (which may be another library's) must not run with an exception set. The caller
+ * takes it with native_interrupt_take, and no callback in between can (native_callback_begin); where the caller is not
+ * ours, a pending call of the interpreter raises it. Nothing here relies on EINTR.
  */
 #include "native.h"
 

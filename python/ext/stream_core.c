@@ -1,9 +1,10 @@
 /*
  * stream_core.c: a result that is being read, shared by a Stream object and by the Arrow streams exported from it.
  *
- * The core owns the engine's stream, keeps the handle of its connection (if any) alive, and remembers the typed error, which the
- * protocols between libraries would lose. One reader at a time: a second one is refused. Closing while another thread
- * reads cancels the statement and leaves the release to that thread. Threads: no function needs the GIL; all may block.
+ * The core owns the engine's stream, keeps the handle of its connection (if any) alive, and remembers the typed error,
+ * which the protocols between libraries would lose. One reader at a time: a second one is refused. Closing while
+ * another thread reads cancels the statement and leaves the release to that thread. Threads: no function needs the GIL;
+ * all may block.
  */
 #include "native.h"
 

@@ -2,9 +2,9 @@
  * column.h: building Arrow arrays, with direct stores for the hot loops.
  *
  * A column collects the values of one field; a batch is the columns of a struct schema. Layouts: fixed width in one
- * buffer, bool in bits, strings and binary as views (short ones inline, long ones copied into blocks of 32 KiB to
- * 1 MiB that are never moved, a first of 1 KiB where few are expected) or with 32/64-bit offsets, lists with 32-bit offsets, structs by their children. A validity
- * bitmap exists from the first null on.
+ * buffer, bool in bits, strings and binary as views (short ones inline, long ones copied into blocks of 32 KiB to 1 MiB
+ * that are never moved, a first of 1 KiB where few are expected) or with 32/64-bit offsets, lists with 32-bit offsets,
+ * structs by their children. A validity bitmap exists from the first null on.
  *
  * The fast way, per batch: qn_column_reserve(n) once, then qn_column_put_* n times: these check nothing. View and
  * offset layouts may run out of memory inside a put: that is sticky (`failed`) and comes out of qn_batch_finish.

@@ -26,8 +26,9 @@ enum qn_status qn_blob_writer_write(struct qn_blob_writer *writer, const void *b
 /* Bytes so far. */
 int64_t qn_blob_writer_size(const struct qn_blob_writer *writer);
 
-/* fsync the block and put it in place; once this returns QN_OK it outlasts a power cut. A block of the same bytes that is
- * there is replaced by this one: it may be damaged, and is as young as this one then. The writer can only be freed afterwards. */
+/* fsync the block and put it in place; once this returns QN_OK it outlasts a power cut. A block of the same bytes that
+ * is there is replaced by this one: it may be damaged, and is as young as this one then. The writer can only be freed
+ * afterwards. */
 enum qn_status qn_blob_writer_finish(struct qn_blob_writer *writer, struct qn_sha256 *hash_out,
                                      struct qn_error *err) QN_MUST_CHECK;
 

@@ -69,10 +69,10 @@ enum qn_status qn__bundle_find_version(const struct qn_commit_log *log, const ch
 enum qn_status qn__bundle_state(struct qn_bundle *bundle, const struct qn_bundle_state **out,
                                 struct qn_error *err) QN_MUST_CHECK;
 
-/* Begin an operation, add changes (copied; they show in the state at once; `schema` is the text of an added block's schema,
- * NULL: unknown, and change->schema is not looked at), then end it or take it back. A change that no commit can hold is
- * QN_ERR_ARGUMENT, one that does not fit what is there QN_ERR_DATA; the operation stays as it was. One operation at a time; ended without changes it leaves
- * nothing. */
+/* Begin an operation, add changes (copied; they show in the state at once; `schema` is the text of an added block's
+ * schema, NULL: unknown, and change->schema is not looked at), then end it or take it back. A change that no commit can
+ * hold is QN_ERR_ARGUMENT, one that does not fit what is there QN_ERR_DATA; the operation stays as it was. One
+ * operation at a time; ended without changes it leaves nothing. */
 enum qn_status qn__bundle_begin(struct qn_bundle *bundle, const char *name, struct qn_error *err) QN_MUST_CHECK;
 enum qn_status qn__bundle_add(struct qn_bundle *bundle, const struct qn_change *change, const char *schema,
                               struct qn_error *err) QN_MUST_CHECK;

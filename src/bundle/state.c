@@ -1,10 +1,10 @@
 /*
  * state.c: commits applied, and conflicts between them.
  *
- * Entries stand in a list in the order in which they came, found by an open-addressed table of indices. An entry that is
- * removed or replaced leaves a hole (NULL) in the list and its slot in the table, until both are built anew; a key is (kind, a, b): the pack
- * and location of a block, or the object's kind and name. Each entry is one allocation with its texts behind it. Keys come
- * from outside, so the hash is keyed at random. Threads: one at a time per state.
+ * Entries stand in a list in the order in which they came, found by an open-addressed table of indices. An entry that
+ * is removed or replaced leaves a hole (NULL) in the list and its slot in the table, until both are built anew; a key
+ * is (kind, a, b): the pack and location of a block, or the object's kind and name. Each entry is one allocation with
+ * its texts behind it. Keys come from outside, so the hash is keyed at random. Threads: one at a time per state.
  */
 #include "bundle/state.h"
 

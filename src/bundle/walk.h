@@ -13,7 +13,8 @@
 enum qn_status qn_bundle_each_block(struct qn_bundle *bundle, const char *pack, qn_location_callback each,
                                     void *context, struct qn_error *err) QN_MUST_CHECK;
 
-/* The rows of one block, with the columns of `schema` (that of its pack: qn_bundle_schema; borrowed for the call). In read.c. */
+/* The rows of one block, with the columns of `schema` (that of its pack: qn_bundle_schema; borrowed for the call). In
+ * read.c. */
 enum qn_status qn_bundle_stream_block(struct qn_bundle *bundle, const char *pack, const char *location,
                                       const struct ArrowSchema *schema, struct ArrowArrayStream *out,
                                       struct qn_error *err) QN_MUST_CHECK;

@@ -1,9 +1,9 @@
 /*
  * discover.c: locations asked for, judged and handed on.
  *
- * What is handed on has a name, once (unless the caller wants to hear it again): names are kept as 128-bit digests with a random key, so that their number costs 24
- * bytes each whatever their length. Where discovery is asked again after a failure, what was handed on before is not handed
- * on again. Threads: one per call.
+ * What is handed on has a name, once (unless the caller wants to hear it again): names are kept as 128-bit digests with
+ * a random key, so that their number costs 24 bytes each whatever their length. Where discovery is asked again after a
+ * failure, what was handed on before is not handed on again. Threads: one per call.
  */
 #include "connector/discover.h"
 #include "base/memory.h"

@@ -1,8 +1,9 @@
 /*
- * required.h: are the fields that a schema marks as required ("Int64!") without nulls in a batch of the
- * input, whose columns may stand in another order and layout?
+ * required.h: are the fields that a schema marks as required ("Int64!") without nulls in a batch of the input, whose
+ * columns may stand in another order and layout?
  *
- * Nested fields count too: a required field of a struct in every struct that is not null, a required item in every list. Threads: one at a time.
+ * Nested fields count too: a required field of a struct in every struct that is not null, a required item in every
+ * list. Threads: one at a time.
  */
 #ifndef QN_PROCESSOR_REQUIRED_H
 #define QN_PROCESSOR_REQUIRED_H

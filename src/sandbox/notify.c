@@ -1,5 +1,6 @@
 /*
- * notify.c: the engine's end of the filter of runs with network: calls that the kernel holds back until they are answered.
+ * notify.c: the engine's end of the filter of runs with network: calls that the kernel holds back until they are
+ * answered.
  *
  * It takes them, answers them and puts descriptors into the run (seccomp_unotify(2)); what they ask for, and what is
  * allowed, its callers know. A newer kernel may write more into its structures than our headers have: there is room for it.

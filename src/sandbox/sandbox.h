@@ -112,9 +112,9 @@ enum qn_status qn_lockdown_ruleset(const char *const *readable, int *ruleset_fd_
 enum qn_status qn_lockdown_apply(const struct qn_lockdown *lockdown, int *notify_fd_out,
                                  struct qn_error *err) QN_MUST_CHECK;
 
-/* After the listener has been sent, and before anything untrusted runs: set the limit on descriptors of a run with network,
- * which would have kept it from sending (the kernel compares it with what all runs of the user have under way). Without
- * network it is set already. */
+/* After the listener has been sent, and before anything untrusted runs: set the limit on descriptors of a run with
+ * network, which would have kept it from sending (the kernel compares it with what all runs of the user have under
+ * way). Without network it is set already. */
 enum qn_status qn_lockdown_finish(const struct qn_lockdown *lockdown, struct qn_error *err) QN_MUST_CHECK;
 
 /* Try what must fail: opening a file of the host, a socket, a program, a fork. QN_ERR_INTERNAL naming what did not. */
@@ -134,7 +134,8 @@ struct qn_sandbox_call {
 /* QN_ERR_UNSUPPORTED where this kernel cannot bring them. Any thread. */
 enum qn_status qn_sandbox_calls_check(struct qn_error *err) QN_MUST_CHECK;
 
-/* Take the next call of a listener (of qn_lockdown_apply) that is readable. *taken_out is false where it has gone since. */
+/* Take the next call of a listener (of qn_lockdown_apply) that is readable. *taken_out is false where it has gone
+ * since. */
 enum qn_status qn_sandbox_call_take(int listener_fd, struct qn_sandbox_call *out, bool *taken_out,
                                     struct qn_error *err) QN_MUST_CHECK;
 

@@ -36,7 +36,8 @@ struct qn_feed {
 
 void qn_feed_dispose(struct qn_feed *feed);
 
-/* Begin the next slice, waiting for its first row. *more_out is false where the source has ended and nothing is left to keep. */
+/* Begin the next slice, waiting for its first row. *more_out is false where the source has ended and nothing is left to
+ * keep. */
 enum qn_status qn_feed_begin(struct qn_feed *feed, bool *more_out, struct qn_error *err) QN_MUST_CHECK;
 
 /* The slice as a stream; the feed must outlive it. */

@@ -30,7 +30,8 @@ struct qn__key_rule {
 enum qn_status qn__task_check_shape(json_t *table, const char *prefix, const struct qn__key_rule *rules,
                                     struct qn_error *err) QN_MUST_CHECK;
 
-/* The text or number of a key. `out` is untouched where the key is absent; require: an error then. An empty text is an error. */
+/* The text or number of a key. `out` is untouched where the key is absent; require: an error then. An empty text is an
+ * error. */
 enum qn_status qn__task_take_text(json_t *root, const char *table, const char *key, char **out,
                                   struct qn_error *err) QN_MUST_CHECK;
 enum qn_status qn__task_require_text(json_t *root, const char *table, const char *key, char **out,

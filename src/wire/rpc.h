@@ -76,8 +76,8 @@ enum qn_status qn_rpc_read(const char *text, size_t size, struct qn_rpc_message 
                            struct qn_error *err) QN_MUST_CHECK;
 void qn_rpc_message_dispose(struct qn_rpc_message *message);
 
-/* Append a line: a request, or a notification. `params` (not NULL) is borrowed. QN_ERR_ARGUMENT for a line over QN_WIRE_MAX_LINE; on
- * failure `out` is as it was. */
+/* Append a line: a request, or a notification. `params` (not NULL) is borrowed. QN_ERR_ARGUMENT for a line over
+ * QN_WIRE_MAX_LINE; on failure `out` is as it was. */
 enum qn_status qn_rpc_write_request(int64_t id, const char *method, json_t *params, struct qn_buffer *out,
                                     struct qn_error *err) QN_MUST_CHECK;
 enum qn_status qn_rpc_write_notification(const char *method, json_t *params, struct qn_buffer *out,

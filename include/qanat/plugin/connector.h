@@ -2,9 +2,10 @@
  * plugin/connector.h: what a connector runtime implements: python::, ffi::, ipc:: and the built-in connectors do.
  *
  * A runtime opens connectors of its kind; the core (src/connector) does what is alike for all: permission, arguments,
- * projection, filter, limit and skip where the runtime did not, retries (an error says by `retryable` and `retry_after_ms`
- * whether and when), messages, recording. Of a runtime's errors QN_ERR_QUERY, QN_ERR_CONNECTION and QN_ERR_PROTOCOL become QN_ERR_CONNECTOR. Functions are called by several threads at once unless `one_at_a_time` is set;
- * the streams of one connector are then also used one call at a time.
+ * projection, filter, limit and skip where the runtime did not, retries (an error says by `retryable` and
+ * `retry_after_ms` whether and when), messages, recording. Of a runtime's errors QN_ERR_QUERY, QN_ERR_CONNECTION and
+ * QN_ERR_PROTOCOL become QN_ERR_CONNECTOR. Functions are called by several threads at once unless `one_at_a_time` is
+ * set; the streams of one connector are then also used one call at a time.
  */
 #ifndef QANAT_PLUGIN_CONNECTOR_H
 #define QANAT_PLUGIN_CONNECTOR_H

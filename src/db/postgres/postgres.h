@@ -151,8 +151,8 @@ void qn_pg_message_end(struct qn_pg *pg);
 void qn_pg_message(struct qn_pg *pg, char type, const void *body, size_t size);
 
 /* Send all that was collected. While the socket is full, what arrives is read into `in`, so that neither side waits for
- * the other for ever. QN_ERR_TIMEOUT and QN_ERR_CANCELLED leave the rest in `out` for the next flush (qn_pg_recover). A lost link gives
- * the server's own parting words where it left any. */
+ * the other for ever. QN_ERR_TIMEOUT and QN_ERR_CANCELLED leave the rest in `out` for the next flush (qn_pg_recover). A
+ * lost link gives the server's own parting words where it left any. */
 enum qn_status qn_pg_flush(struct qn_pg *pg, struct qn_error *err) QN_MUST_CHECK;
 
 /* Send `out`, then bytes of the caller's, without copying them. On QN_ERR_TIMEOUT and QN_ERR_CANCELLED the server has
@@ -162,8 +162,8 @@ enum qn_status qn_pg_send_bytes(struct qn_pg *pg, const void *bytes, size_t size
 /* ---- channel.c: messages in ---- */
 
 /* The next message of the dialogue. Asynchronous ones are consumed inside: notices are logged, parameters kept,
- * notifications queued. ReadyForQuery ('Z') and CopyInResponse ('G') are noted in *pg, then handed out. The body is borrowed until the next call
- * that reads or flushes. */
+ * notifications queued. ReadyForQuery ('Z') and CopyInResponse ('G') are noted in *pg, then handed out. The body is
+ * borrowed until the next call that reads or flushes. */
 enum qn_status qn_pg_message_next(struct qn_pg *pg, char *type_out, const char **body_out, size_t *size_out,
                                   struct qn_error *err) QN_MUST_CHECK;
 

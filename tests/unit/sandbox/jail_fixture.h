@@ -1,5 +1,6 @@
 /*
- * jail_fixture.h: the sandbox from the outside, for its tests: each wall, in both tiers, as root and as an ordinary user.
+ * jail_fixture.h: the sandbox from the outside, for its tests: each wall, in both tiers, as root and as an ordinary
+ * user.
  *
  * The launcher starts the jail (jail.c) instead of an interpreter, which tries things and says what came of them. What a
  * layer does is shown where the others are out of the way: a filter that allows everything, a rule set that lets all be
