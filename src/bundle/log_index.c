@@ -45,30 +45,48 @@ static enum qn_status read_entries(const char *bytes, int64_t count, struct qn__
     return QN_OK;
 }
 
+static size_t size_of(int64_t count)
+{
+    return HEAD_SIZE + (size_t)count * ENTRY_SIZE + QN_SHA256_SIZE;
+}
+
+static void put_head(int64_t count, struct qn_buffer *out)
+{
+    const uint32_t format[2] = { htole32(1), 0 };
+    const uint64_t entries = htole64((uint64_t)count);
+    qn_buffer_append(out, MAGIC, 8);
+    qn_buffer_append(out, format, sizeof format);
+    qn_buffer_append(out, &entries, sizeof entries);
+}
+
+enum qn_status qn__log_index_decode(const struct qn_buffer *file, int64_t version, struct qn__log_entries *out,
+                                    struct qn_error *err)
+{
+    qn_auto_buffer head = QN_BUFFER_INIT;
+    if (file->size != size_of(version + 1)) {
+        return wrong(version, "it is truncated", err);
+    }
+    put_head(version + 1, &head);
+    QN_TRY(qn_buffer_check(&head, "the head of a checkpoint of the log", err));
+    if (memcmp(file->data, head.data, HEAD_SIZE) != 0) {
+        return wrong(version, "it is not a checkpoint of this version", err);
+    }
+    struct qn_sha256 found;
+    QN_TRY(qn_sha256_of(file->data, file->size - QN_SHA256_SIZE, &found, err));
+    if (memcmp(found.bytes, file->data + file->size - QN_SHA256_SIZE, QN_SHA256_SIZE) != 0) {
+        return wrong(version, "its bytes do not have the SHA-256 that it names", err);
+    }
+    return read_entries(file->data + HEAD_SIZE, version + 1, out, err);
+}
+
 enum qn_status qn__log_index_read(int checkpoint_fd, int64_t version, struct qn__log_entries *out, struct qn_error *err)
 {
     char name[QN__LOG_NAME_SIZE];
     qn__log_name(version, QN__LOG_INDEX, name);
     qn_auto_buffer file = QN_BUFFER_INIT;
     bool missing = false;
-    size_t size = HEAD_SIZE + (size_t)(version + 1) * ENTRY_SIZE + QN_SHA256_SIZE;
-    QN_TRY(qn_folder_read(checkpoint_fd, name, size, &file, &missing, err));
-    if (missing || file.size != size) {
-        return wrong(version, missing ? "it is missing" : "it is truncated", err);
-    }
-    uint32_t format;
-    uint64_t count;
-    memcpy(&format, file.data + 8, sizeof format);
-    memcpy(&count, file.data + 16, sizeof count);
-    if (memcmp(file.data, MAGIC, 8) != 0 || le32toh(format) != 1 || le64toh(count) != (uint64_t)version + 1) {
-        return wrong(version, "it is not a checkpoint of this version", err);
-    }
-    struct qn_sha256 found;
-    QN_TRY(qn_sha256_of(file.data, size - QN_SHA256_SIZE, &found, err));
-    if (memcmp(found.bytes, file.data + size - QN_SHA256_SIZE, QN_SHA256_SIZE) != 0) {
-        return wrong(version, "its bytes do not have the SHA-256 that it names", err);
-    }
-    return read_entries(file.data + HEAD_SIZE, version + 1, out, err);
+    QN_TRY(qn_folder_read(checkpoint_fd, name, size_of(version + 1), &file, &missing, err));
+    return missing ? wrong(version, "it is missing", err) : qn__log_index_decode(&file, version, out, err);
 }
 
 static void remove_old(int checkpoint_fd)
@@ -86,25 +104,26 @@ static void remove_old(int checkpoint_fd)
     }
 }
 
+enum qn_status qn__log_index_encode(const struct qn__log_entries *entries, struct qn_buffer *out, struct qn_error *err)
+{
+    (void)qn_buffer_reserve(out, size_of(entries->count));
+    put_head(entries->count, out);
+    for (int64_t i = 0; i < entries->count; i++) {
+        const uint64_t timestamp = htole64((uint64_t)entries->items[i].timestamp);
+        qn_buffer_append(out, entries->items[i].hash.bytes, QN_SHA256_SIZE);
+        qn_buffer_append(out, &timestamp, sizeof timestamp);
+    }
+    QN_TRY(qn_buffer_check(out, "a checkpoint of the log", err));
+    struct qn_sha256 digest;
+    QN_TRY(qn_sha256_of(out->data, out->size, &digest, err));
+    qn_buffer_append(out, digest.bytes, QN_SHA256_SIZE);
+    return qn_buffer_check(out, "a checkpoint of the log", err);
+}
+
 enum qn_status qn__log_index_write(int checkpoint_fd, const struct qn__log_entries *entries, struct qn_error *err)
 {
     qn_auto_buffer file = QN_BUFFER_INIT;
-    const uint32_t format[2] = { htole32(1), 0 };
-    const uint64_t count = htole64((uint64_t)entries->count);
-    (void)qn_buffer_reserve(&file, HEAD_SIZE + (size_t)entries->count * ENTRY_SIZE + QN_SHA256_SIZE);
-    qn_buffer_append(&file, MAGIC, 8);
-    qn_buffer_append(&file, format, sizeof format);
-    qn_buffer_append(&file, &count, sizeof count);
-    for (int64_t i = 0; i < entries->count; i++) {
-        const uint64_t timestamp = htole64((uint64_t)entries->items[i].timestamp);
-        qn_buffer_append(&file, entries->items[i].hash.bytes, QN_SHA256_SIZE);
-        qn_buffer_append(&file, &timestamp, sizeof timestamp);
-    }
-    QN_TRY(qn_buffer_check(&file, "a checkpoint of the log", err));
-    struct qn_sha256 digest;
-    QN_TRY(qn_sha256_of(file.data, file.size, &digest, err));
-    qn_buffer_append(&file, digest.bytes, QN_SHA256_SIZE);
-    QN_TRY(qn_buffer_check(&file, "a checkpoint of the log", err));
+    QN_TRY(qn__log_index_encode(entries, &file, err));
     char name[QN__LOG_NAME_SIZE];
     qn__log_name(entries->count - 1, QN__LOG_INDEX, name);
     QN_TRY(qn_file_replace(checkpoint_fd, name, file.data, file.size, 0666, err));

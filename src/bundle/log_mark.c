@@ -19,9 +19,11 @@
 #define HASH_SIZE (QN_SHA256_TEXT_SIZE - 1)
 #define BODY_SIZE (DIGITS + 1 + HASH_SIZE)
 #define MAX_SIZE  ((size_t)4096) /* of a file that could be one */
-#define MARK_SIZE (BODY_SIZE + 1 + HASH_SIZE + 1)
+#define MARK_SIZE QN__MARK_SIZE
 
-static enum qn_status format_mark(const struct qn__mark *mark, char out[MARK_SIZE + 1], struct qn_error *err)
+_Static_assert(MARK_SIZE == BODY_SIZE + 1 + HASH_SIZE + 1, "a mark is its body, its digest and what is around them");
+
+enum qn_status qn__mark_format(const struct qn__mark *mark, char out[MARK_SIZE + 1], struct qn_error *err)
 {
     char text[QN_SHA256_TEXT_SIZE];
     struct qn_sha256 check;
@@ -33,8 +35,8 @@ static enum qn_status format_mark(const struct qn__mark *mark, char out[MARK_SIZ
     return QN_OK;
 }
 
-/* Strictly: what is parsed is written again and compared. */
-static bool parse_mark(const char *bytes, size_t size, struct qn__mark *out)
+/* What is parsed is written again and compared. */
+bool qn__mark_parse(const char *bytes, size_t size, struct qn__mark *out)
 {
     char digits[DIGITS + 1] = { 0 };
     char hash[QN_SHA256_TEXT_SIZE] = { 0 };
@@ -50,7 +52,7 @@ static bool parse_mark(const char *bytes, size_t size, struct qn__mark *out)
         return false;
     }
     mark.version = version;
-    if (format_mark(&mark, again, NULL) != QN_OK || memcmp(again, bytes, MARK_SIZE) != 0) {
+    if (qn__mark_format(&mark, again, NULL) != QN_OK || memcmp(again, bytes, MARK_SIZE) != 0) {
         return false;
     }
     *out = mark;
@@ -65,7 +67,7 @@ enum qn_status qn__mark_read(int own_fd, const char *name, struct qn__mark *out,
     QN_TRY(qn_folder_read(own_fd, name, MAX_SIZE, &file, &missing, err));
     struct qn__mark mark = { 0 };
     missing = missing || file.size == 0; /* its writer ended before it wrote */
-    bool good = !missing && parse_mark(qn_buffer_text(&file), file.size, &mark);
+    bool good = !missing && qn__mark_parse(qn_buffer_text(&file), file.size, &mark);
     *state_out = missing ? QN__MARK_ABSENT : good ? QN__MARK_GOOD : QN__MARK_DAMAGED;
     *out = mark;
     return QN_OK;
@@ -77,7 +79,7 @@ static bool is_older(int fd, const struct qn__mark *mark)
     char bytes[MARK_SIZE + 1];
     struct qn__mark there;
     ssize_t got = pread(fd, bytes, sizeof bytes, 0);
-    return got > 0 && parse_mark(bytes, (size_t)got, &there) && there.version > mark->version;
+    return got > 0 && qn__mark_parse(bytes, (size_t)got, &there) && there.version > mark->version;
 }
 
 static enum qn_status write_mark(int fd, const struct qn__mark *mark, struct qn_error *err)
@@ -86,7 +88,7 @@ static enum qn_status write_mark(int fd, const struct qn__mark *mark, struct qn_
     if (is_older(fd, mark)) {
         return QN_OK;
     }
-    QN_TRY(format_mark(mark, text, err));
+    QN_TRY(qn__mark_format(mark, text, err));
     if (lseek(fd, 0, SEEK_SET) != 0) {
         return qn_error_set(err, QN_ERR_IO, "writing a mark of the bundle: %m");
     }

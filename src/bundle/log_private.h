@@ -51,12 +51,17 @@ struct qn__mark {
 };
 #define QN__MARK_HEAD  "head"
 #define QN__MARK_FLOOR "floor"
+#define QN__MARK_SIZE  151 /* bytes of the file */
 enum qn__mark_state { QN__MARK_ABSENT, QN__MARK_DAMAGED, QN__MARK_GOOD };
 enum qn_status qn__mark_read(int own_fd, const char *name, struct qn__mark *out, enum qn__mark_state *state_out,
                              struct qn_error *err) QN_MUST_CHECK;
 /* durable: it outlasts a power cut. */
 enum qn_status qn__mark_write(int own_fd, const char *name, const struct qn__mark *mark, bool durable,
                               struct qn_error *err) QN_MUST_CHECK;
+/* The bytes of the file, and a NUL; and back, strictly: false for what is no mark, and *out as it was. */
+enum qn_status qn__mark_format(const struct qn__mark *mark, char out[QN__MARK_SIZE + 1],
+                               struct qn_error *err) QN_MUST_CHECK;
+bool qn__mark_parse(const char *bytes, size_t size, struct qn__mark *out);
 
 /* Folders of a log; -1: there is none. Borrowed. */
 int qn__log_own_fd(const struct qn_commit_log *log);
@@ -67,5 +72,10 @@ enum qn_status qn__log_index_read(int checkpoint_fd, int64_t version, struct qn_
                                   struct qn_error *err) QN_MUST_CHECK;
 enum qn_status qn__log_index_write(int checkpoint_fd, const struct qn__log_entries *entries,
                                    struct qn_error *err) QN_MUST_CHECK;
+/* The same, of the file's bytes: what one takes the other would have written. */
+enum qn_status qn__log_index_decode(const struct qn_buffer *file, int64_t version, struct qn__log_entries *out,
+                                    struct qn_error *err) QN_MUST_CHECK;
+enum qn_status qn__log_index_encode(const struct qn__log_entries *entries, struct qn_buffer *out,
+                                    struct qn_error *err) QN_MUST_CHECK;
 
 #endif
