@@ -71,6 +71,21 @@ static void put_jobs(struct qn_buffer *out, const char *key, const struct qn__fe
     }
 }
 
+static void put_vanished(struct qn_buffer *out, const struct qn__fetch_source *run, bool whole)
+{
+    const char *between = "";
+    struct qn__vanished one;
+    qn_buffer_append_text(out, ",\"vanished\":[");
+    for (size_t at = 0; whole && qn__fetch_next_vanished(run, &at, &one);) {
+        if (one.location[0] != '\0') {
+            qn_buffer_append_text(out, between);
+            qn_commit_put_text(out, one.location);
+            between = ",";
+        }
+    }
+    qn_buffer_append_byte(out, ']');
+}
+
 /* A source that could not say what it has stands among what failed, without a location. */
 static void put_lists(struct qn_buffer *out, const struct qn__fetch_source *run, bool whole,
                       const struct qn_error *source_error)
@@ -171,10 +186,12 @@ static enum qn_status put_result(struct qn__fetch_source *run, bool whole, const
                      (long long)rows, (long long)bytes, (long long)(micros / 1000000), (long long)(micros % 1000000),
                      fetch->options.dry_run ? "true" : "false");
     if (after >= 0) {
-        qn_buffer_printf(out, "%lld}", (long long)after);
+        qn_buffer_printf(out, "%lld", (long long)after);
     } else {
-        qn_buffer_append_text(out, "null}");
+        qn_buffer_append_text(out, "null");
     }
+    put_vanished(out, run, whole);
+    qn_buffer_append_byte(out, '}');
     return qn_buffer_check(out, "the results of a fetch", err);
 }
 
@@ -257,7 +274,9 @@ static enum qn_status do_source(struct qn__fetch_source *run, struct qn_error *e
 
 static enum qn_status fetch_source(struct qn__fetch *fetch, struct qn__source *source, struct qn_error *err)
 {
-    struct qn__fetch_source run = { .fetch = fetch, .source = source, .started = qn_clock_nanos() };
+    struct qn__fetch_source run = {
+        .fetch = fetch, .source = source, .vanished = QN_BUFFER_INIT, .started = qn_clock_nanos()
+    };
     enum qn_status status = do_source(&run, err);
     qn_connector_free(run.connector);
     qn__fetch_jobs_dispose(&run);

@@ -83,38 +83,11 @@ enum qn_status qn__fetch_set_aside(struct qn__fetch_source *run, const struct qn
     return note_failure(run, "", "", error, err);
 }
 
-/* Whether an entry is of this source, and of a location that the connector reports no more. */
-static bool is_stale(const struct qn__fetch_source *run, const struct qn_state_entry *entry)
+static enum qn_status forget_vanished(struct qn__fetch_source *run, struct qn_error *err)
 {
-    if (entry->change.kind != QN_CHANGE_SET || entry->change.object != QN_OBJECT_FAILURE) {
-        return false;
-    }
-    json_t *value = json_loads(entry->change.value, 0, NULL);
-    const char *source = json_string_value(json_object_get(value, "source"));
-    const char *location = json_string_value(json_object_get(value, "location"));
-    bool stale = source != NULL && location != NULL && qn_text_equal(source, run->source->id) &&
-                 qn__fetch_find(run, location) == NULL;
-    json_decref(value);
-    return stale;
-}
-
-/* Names first: what is forgotten changes the state that is looked through. */
-static enum qn_status forget_stale(struct qn__fetch_source *run, struct qn_error *err)
-{
-    struct qn_bundle *bundle = run->fetch->bundle;
-    const struct qn_bundle_state *state = NULL;
-    qn_auto_buffer names = QN_BUFFER_INIT; /* each with its NUL */
-    size_t place = 0;
-    const struct qn_state_entry *entry;
-    QN_TRY(qn__bundle_state(bundle, &state, err));
-    while ((entry = qn_bundle_state_next(state, &place)) != NULL) {
-        if (is_stale(run, entry)) {
-            qn_buffer_append(&names, entry->change.name, strlen(entry->change.name) + 1);
-        }
-    }
-    QN_TRY(qn_buffer_check(&names, "names of the retry list", err));
-    for (size_t at = 0; at < names.size; at += strlen(names.data + at) + 1) {
-        QN_TRY(forget_failure(bundle, names.data + at, err));
+    struct qn__vanished one;
+    for (size_t at = 0; qn__fetch_next_vanished(run, &at, &one);) {
+        QN_TRY(forget_failure(run->fetch->bundle, one.failure, err));
     }
     return QN_OK;
 }
@@ -187,5 +160,5 @@ enum qn_status qn__fetch_attach(struct qn__fetch_source *run, bool whole, struct
     for (size_t i = 0; i < run->n_removed; i++) {
         QN_TRY(remove_block(run, run->removed[i], err));
     }
-    return forget_stale(run, err);
+    return forget_vanished(run, err);
 }

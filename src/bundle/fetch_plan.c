@@ -9,6 +9,7 @@
 #include "bundle/fetch_private.h"
 #include "connector/discover.h"
 
+#include <jansson.h>
 #include <stdlib.h>
 
 /* ---- jobs ------------------------------------------------------------------------------------------------------- */
@@ -40,6 +41,7 @@ void qn__fetch_jobs_dispose(struct qn__fetch_source *run)
     for (size_t i = 0; i < run->n_removed; i++) {
         qn_free(run->removed[i]);
     }
+    qn_buffer_dispose(&run->vanished);
     qn_free(run->jobs);
     qn_free(run->by_location);
     qn_free(run->removed);
@@ -282,6 +284,41 @@ static enum qn_status find_removed(struct qn__fetch_source *run, const struct qn
     return QN_OK;
 }
 
+/* What the retry list has of this source and the connector reports no more; its entry of the source itself too, which has
+ * just said what it has. */
+static enum qn_status find_vanished(struct qn__fetch_source *run, const struct qn_bundle_state *state,
+                                    struct qn_error *err)
+{
+    size_t place = 0;
+    const struct qn_state_entry *entry;
+    while ((entry = qn_bundle_state_next(state, &place)) != NULL) {
+        if (entry->change.kind != QN_CHANGE_SET || entry->change.object != QN_OBJECT_FAILURE) {
+            continue;
+        }
+        json_t *value = json_loads(entry->change.value, 0, NULL);
+        const char *source = json_string_value(json_object_get(value, "source"));
+        const char *location = json_string_value(json_object_get(value, "location"));
+        if (source != NULL && location != NULL && qn_text_equal(source, run->source->id) &&
+            qn__fetch_find(run, location) == NULL) {
+            qn_buffer_append(&run->vanished, entry->change.name, strlen(entry->change.name) + 1);
+            qn_buffer_append(&run->vanished, location, strlen(location) + 1);
+        }
+        json_decref(value);
+    }
+    return qn_buffer_check(&run->vanished, "locations that vanished", err);
+}
+
+bool qn__fetch_next_vanished(const struct qn__fetch_source *run, size_t *place, struct qn__vanished *out)
+{
+    if (*place >= run->vanished.size) {
+        return false;
+    }
+    out->failure = run->vanished.data + *place;
+    out->location = out->failure + strlen(out->failure) + 1;
+    *place += strlen(out->failure) + strlen(out->location) + 2;
+    return true;
+}
+
 enum qn_status qn__fetch_plan(struct qn__fetch_source *run, struct qn_error *err)
 {
     const struct qn_bundle_state *state = NULL;
@@ -302,5 +339,6 @@ enum qn_status qn__fetch_plan(struct qn__fetch_source *run, struct qn_error *err
     }
     QN_TRY(sort_jobs(run, err));
     refuse_twice(run);
-    return find_removed(run, state, err);
+    QN_TRY(find_removed(run, state, err));
+    return find_vanished(run, state, err);
 }

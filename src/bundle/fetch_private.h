@@ -67,6 +67,7 @@ struct qn__fetch_source {
     const struct qn__job **by_location; /* the same, sorted */
     char **removed;                     /* locations that the connector has no more */
     size_t n_removed;
+    struct qn_buffer vanished; /* see qn__fetch_next_vanished */
     int64_t started;
     bool retry; /* only locations of the retry list: the source itself is not on it */
 };
@@ -79,6 +80,14 @@ void qn__fetch_jobs_dispose(struct qn__fetch_source *run);
 
 /* The job of a location, or NULL. */
 const struct qn__job *qn__fetch_find(const struct qn__fetch_source *run, const char *location);
+
+/* The next entry of the retry list, from *place 0 on, whose location the connector has no more; false: no more of them. Its
+ * texts are borrowed. */
+struct qn__vanished {
+    const char *failure;  /* the entry's name */
+    const char *location; /* "": the source itself, which could not say what it has, and now has */
+};
+bool qn__fetch_next_vanished(const struct qn__fetch_source *run, size_t *place, struct qn__vanished *out);
 
 /* Note that a job failed; takes a copy of the error. */
 void qn__job_fail(struct qn__job *job, const struct qn_error *error);

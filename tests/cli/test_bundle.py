@@ -142,6 +142,12 @@ def test_what_fails_is_set_aside_and_driven_again(fed: Path) -> None:
     put(fed, "bad", [{"id": 9, "name": "z"}])
     assert "1 added" in good(fed, "fetch", "data", "--retry", *ALLOWED)
     assert json.loads(good(fed, "status", "data", "--json"))["failures"] == []
+    put(fed, "worse", "no power")
+    assert run(fed, "fetch", "data", *ALLOWED).returncode == 1
+    (fed / "rows" / "worse.json").unlink()
+    told = good(fed, "fetch", "data", "--retry", *ALLOWED)
+    assert "0 removed, 1 vanished; " in told
+    assert "vanished: worse is reported no more, and is off the retry list\n" in told
 
 
 @pytest.mark.trace("C2")

@@ -46,6 +46,8 @@ class FetchResult:
     dry_run: bool = False
     rows_after: int | None = None
     """Rows of the pack afterwards; None where nobody knows."""
+    vanished: list[str] = field(default_factory=list)
+    """Locations that were on the retry list, are reported no more, and so are off it."""
 
     def total_count(self) -> int:
         """How many locations changed."""
@@ -74,6 +76,10 @@ class FetchResults(list[FetchResult]):
     @property
     def failed(self) -> list[FailedLocation]:
         return [failure for result in self for failure in result.failed]
+
+    @property
+    def vanished(self) -> list[str]:
+        return [location for result in self for location in result.vanished]
 
     @property
     def rows(self) -> int:

@@ -137,12 +137,16 @@ def fetched(results: FetchResults, version: int, dry_run: bool, as_json: bool, *
     for result in results:
         counts = f"{len(result.added):,} added, {len(result.replaced):,} replaced, {len(result.removed):,} removed"
         more = f", {len(result.failed):,} failed" if result.failed else ""
+        more += f", {len(result.vanished):,} vanished" if result.vanished else ""
         rows = "" if dry_run else f"; {counted(result.rows, 'row')} in {result.seconds:.2f} s"
         after = "" if result.rows_after is None else f"; {counted(result.rows_after, 'row')} {verb}in the pack"
         click.echo(escaped(f"{result.pack} from {result.connector}: {verb}{counts}{more}{rows}{after}"))
         for failure in result.failed:  # of no location: the source as a whole
             place = f"{failure.location}: " if failure.location else ""
             click.echo(escaped(f"failed: {place}{failure.error}"), err=True)
+        for location in result.vanished:
+            end = "" if dry_run else ", and is off the retry list"
+            click.echo(escaped(f"vanished: {location} is reported no more{end}"))
     click.echo("nothing was changed: a dry run" if dry_run else f"version {version}")
 
 

@@ -155,6 +155,24 @@ def test_what_failed_is_kept_and_driven_again(native: qn.Bundle, shelf: Any) -> 
     assert native.failures() == [] and ids(native) == [1, 2, 3]
 
 
+@pytest.mark.trace("B9")
+def test_what_is_reported_no_more_is_told_by_a_retry(native: qn.Bundle, shelf: Any) -> None:
+    for name in ("here", "gone too", "gone"):
+        shelf.put(name, error="not today")
+    first = native.fetch(on_error="quarantine")
+    assert (len(first.failed), first.vanished) == (3, [])
+    shelf.drop("gone")
+    shelf.drop("gone too")
+    dry = native.fetch(dry_run=True)
+    assert sorted(dry.vanished) == ["gone", "gone too"] and len(native.failures()) == 3
+    results = native.retry(on_error="quarantine")
+    assert [failure.location for failure in results.failed] == ["here"]
+    assert sorted(results.vanished) == sorted(results[0].vanished) == ["gone", "gone too"]
+    assert results.is_empty(), "no location of the pack changed"
+    assert [failure.location for failure in native.failures()] == ["here"]
+    assert native.retry(on_error="quarantine").vanished == []
+
+
 @pytest.mark.trace("B9", "B15")
 def test_a_retry_takes_the_new_version_of_what_has_not_changed(native: qn.Bundle, shelf: Any) -> None:
     shelf.put("one", ONE)
@@ -348,7 +366,8 @@ def test_a_source_that_cannot_say_what_it_has_is_set_aside(native: qn.Bundle, sh
     assert (failure.location, failure.attempts) == ("", 2) and "the catalogue is closed" in failure.error
     shelf.drop("x")
     shelf.put("two", TWO)
-    assert native.retry().added == ["two"]
+    again = native.retry()
+    assert again.added == ["two"] and again.vanished == [], "the source itself is no location"
     assert native.failures() == [] and ids(native) == [1, 2, 3]
 
 
