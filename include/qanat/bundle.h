@@ -43,7 +43,9 @@ QN_API void qn_bundle_free(struct qn_bundle *bundle);
 /* ---- configuration: set on the handle > passed > environment QANAT_SECTION_KEY > stored in the bundle ---- */
 
 /* `key` is "section.key". `store`: also a pending change of the bundle; keys of the section "system" are decisions of
- * whoever runs the engine and are neither stored in a bundle nor read from one (QN_ERR_CONFIG). value NULL: unset. */
+ * whoever runs the engine and are neither stored in a bundle nor read from one (QN_ERR_CONFIG). One that there is not is
+ * QN_ERR_CONFIG wherever it is named: here, in what is passed, and at opening QANAT_SYSTEM_... of the environment. value
+ * NULL: unset. */
 QN_API enum qn_status qn_bundle_set_config(struct qn_bundle *bundle, const char *key, const char *value, bool store,
                                            struct qn_error *err) QN_MUST_CHECK;
 /* *out is NULL where it is set nowhere. */

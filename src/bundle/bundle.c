@@ -120,6 +120,9 @@ static enum qn_status new_bundle(const char *path, const struct qn_bundle_option
         status = qn__bundle_read_config(OPTION(options, config), &bundle->given_config, err);
     }
     if (status == QN_OK) {
+        status = qn__bundle_check_environment(err);
+    }
+    if (status == QN_OK) {
         status = open_folder(bundle, path, err);
     }
     if (status != QN_OK) {

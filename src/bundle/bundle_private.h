@@ -112,6 +112,9 @@ enum qn_status qn__bundle_publish_once(struct qn_bundle *bundle, const char *mes
 /* Read {"section": {"key": value}} (NULL: nothing) into {"section.key": "text"}; json_decref. */
 enum qn_status qn__bundle_read_config(const char *text, struct json_t **out, struct qn_error *err) QN_MUST_CHECK;
 
+/* QN_ERR_CONFIG names a variable QANAT_SYSTEM_... of the environment that is none of the settings, and the nearest one. */
+enum qn_status qn__bundle_check_environment(struct qn_error *err) QN_MUST_CHECK;
+
 /* The value of "section.key" by precedence; *out is NULL where it is set nowhere, else the caller's (qn_free). */
 enum qn_status qn__bundle_find_config(struct qn_bundle *bundle, const char *key, char **out,
                                       struct qn_error *err) QN_MUST_CHECK;

@@ -11,11 +11,14 @@
 
 #include <jansson.h>
 #include <stdlib.h>
+#include <unistd.h>
 
-#define SYSTEM      "system."
-#define MAX_KEY     128
-#define ENVIRONMENT "QANAT_"
-#define MAX_DIGITS  15 /* of a number: a double holds them */
+#define SYSTEM          "system."
+#define MAX_KEY         128
+#define ENVIRONMENT     "QANAT_"
+#define SYSTEM_VARIABLE "QANAT_SYSTEM_"
+#define MAX_VARIABLE    (sizeof ENVIRONMENT + MAX_KEY)
+#define MAX_DIGITS      15 /* of a number: a double holds them */
 
 static bool key_char(char c)
 {
@@ -27,33 +30,39 @@ static bool is_system(const char *key)
     return strncmp(key, SYSTEM, sizeof SYSTEM - 1) == 0;
 }
 
+static const char *const system_keys[] = { "system.allow_external_code", "system.connector_timeout",
+                                           "system.fetch_parallel" };
+#define N_SYSTEM_KEYS (sizeof system_keys / sizeof *system_keys)
+
+/* The key of the system that is meant, which is `key` itself where there is such a one; NULL: nothing is like it. */
+static const char *nearest_system_key(const char *key)
+{
+    const char *near = NULL;
+    size_t least = QN_TEXT_FAR;
+    for (size_t i = 0; i < N_SYSTEM_KEYS; i++) {
+        size_t far = qn_text_distance(key, system_keys[i]);
+        if (far < least && qn_text_is_near(key, far)) {
+            least = far;
+            near = system_keys[i];
+        }
+    }
+    return near;
+}
+
 /* What is mistyped here would be passed over without a word. */
 static enum qn_status check_system(const char *key, struct qn_error *err)
 {
-    static const char *const known[] = { "system.allow_external_code", "system.connector_timeout",
-                                         "system.fetch_parallel" };
-    const char *near = NULL;
-    size_t least = QN_TEXT_FAR;
-    if (!is_system(key)) {
+    const char *near = is_system(key) ? nearest_system_key(key) : key;
+    if (near != NULL && qn_text_equal(near, key)) {
         return QN_OK;
-    }
-    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
-        size_t far = qn_text_distance(key, known[i]);
-        if (far == 0) {
-            return QN_OK;
-        }
-        if (far < least && qn_text_is_near(key, far)) {
-            least = far;
-            near = known[i];
-        }
     }
     if (near != NULL) {
         qn_error_set(err, QN_ERR_CONFIG, "there is no \"%.80s\" in the configuration; did you mean \"%s\"?", key, near);
     } else {
         qn_error_set(err, QN_ERR_CONFIG, "there is no \"%.80s\" in the configuration", key);
     }
-    qn_error_hint(err, "the section \"system\" has %s, %s and %s", known[0] + sizeof SYSTEM - 1,
-                  known[1] + sizeof SYSTEM - 1, known[2] + sizeof SYSTEM - 1);
+    qn_error_hint(err, "the section \"system\" has %s, %s and %s", system_keys[0] + sizeof SYSTEM - 1,
+                  system_keys[1] + sizeof SYSTEM - 1, system_keys[2] + sizeof SYSTEM - 1);
     return QN_ERR_CONFIG;
 }
 
@@ -144,17 +153,66 @@ enum qn_status qn__bundle_read_config(const char *text, json_t **out, struct qn_
 
 /* ---- finding ---------------------------------------------------------------------------------------------------- */
 
-static const char *of_environment(const char *key)
+/* The variable of a key: QANAT_SECTION_KEY. */
+static void variable_of(const char *key, char out[MAX_VARIABLE])
 {
-    char name[sizeof ENVIRONMENT + MAX_KEY] = ENVIRONMENT;
     size_t used = sizeof ENVIRONMENT - 1;
-    for (; *key != '\0' && used < sizeof name - 1; key++) {
+    memcpy(out, ENVIRONMENT, used);
+    for (; *key != '\0' && used < MAX_VARIABLE - 1; key++) {
         bool lower = *key >= 'a' && *key <= 'z';
         char c = lower ? (char)(*key - 'a' + 'A') : *key;
-        name[used++] = c == '.' || c == '-' ? '_' : c;
+        out[used++] = c == '.' || c == '-' ? '_' : c;
     }
-    name[used] = '\0';
+    out[used] = '\0';
+}
+
+static const char *of_environment(const char *key)
+{
+    char name[MAX_VARIABLE];
+    variable_of(key, name);
     return getenv(name);
+}
+
+/* A variable "QANAT_SYSTEM_...=...": what follows the prefix up to the equals sign has to be that of a key. */
+static enum qn_status check_variable(const char *variable, struct qn_error *err)
+{
+    char shown[MAX_VARIABLE];
+    char key[MAX_KEY + 1] = SYSTEM;
+    char meant[MAX_VARIABLE];
+    char keys[N_SYSTEM_KEYS][MAX_VARIABLE];
+    size_t used = sizeof SYSTEM - 1;
+    size_t size = strcspn(variable, "=");
+    for (size_t i = sizeof SYSTEM_VARIABLE - 1; i < size && used < MAX_KEY; i++) {
+        key[used++] = qn_ascii_lower(variable[i]);
+    }
+    key[used] = '\0';
+    const char *near = nearest_system_key(key);
+    if (near != NULL && qn_text_equal(near, key)) {
+        return QN_OK;
+    }
+    (void)snprintf(shown, sizeof shown, "%.*s", (int)(size < MAX_KEY ? size : MAX_KEY), variable);
+    if (near != NULL) {
+        variable_of(near, meant);
+        qn_error_set(err, QN_ERR_CONFIG, "there is no setting %.80s in the environment; did you mean %s?", shown,
+                     meant);
+    } else {
+        qn_error_set(err, QN_ERR_CONFIG, "there is no setting %.80s in the environment", shown);
+    }
+    for (size_t i = 0; i < N_SYSTEM_KEYS; i++) {
+        variable_of(system_keys[i], keys[i]);
+    }
+    qn_error_hint(err, "there are %s, %s and %s", keys[0], keys[1], keys[2]);
+    return QN_ERR_CONFIG;
+}
+
+enum qn_status qn__bundle_check_environment(struct qn_error *err)
+{
+    for (char *const *variable = environ; variable != NULL && *variable != NULL; variable++) {
+        if (strncmp(*variable, SYSTEM_VARIABLE, sizeof SYSTEM_VARIABLE - 1) == 0) {
+            QN_TRY(check_variable(*variable, err));
+        }
+    }
+    return QN_OK;
 }
 
 /* What the bundle keeps is a JSON text; *out is malloc'ed by qn_. */
@@ -180,6 +238,7 @@ static enum qn_status of_bundle(struct qn_bundle *bundle, const char *key, char 
 enum qn_status qn__bundle_find_config(struct qn_bundle *bundle, const char *key, char **out, struct qn_error *err)
 {
     QN_TRY(check_key(key, err));
+    QN_TRY(check_system(key, err));
     const char *text = json_string_value(json_object_get(bundle->set_config, key));
     if (text == NULL) {
         text = json_string_value(json_object_get(bundle->given_config, key));

@@ -392,6 +392,40 @@ static void config__refuses_keys_of_the_system_that_there_are_not(void **state)
     assert_string_equal(err.hint,
                         "the section \"system\" has allow_external_code, connector_timeout and fetch_parallel");
     assert_int_equal(qn_bundle_set_config(bundle, "systems.colour", "x", false, NULL), QN_OK);
+    char *value = NULL;
+    expect_error(qn_bundle_config(bundle, "system.fetch_paralell", &value, &err), QN_ERR_CONFIG, &err,
+                 "did you mean \"system.fetch_parallel\"?");
+    qn_bundle_free(bundle);
+}
+
+static void config__refuses_variables_of_the_system_that_there_are_not(void **state)
+{
+    (void)state;
+    qn_bundle_free(new_handle());
+    struct qn_bundle *none = NULL;
+    struct qn_error err = QN_ERROR_INIT;
+    char endless[1000];
+    memset(endless, 'X', sizeof endless - 1);
+    memcpy(endless, "QANAT_SYSTEM_", strlen("QANAT_SYSTEM_"));
+    endless[sizeof endless - 1] = '\0';
+    assert_int_equal(setenv("QANAT_SYSTEM_ALOW_EXTERNAL_CODE", "true", 1), 0);
+    enum qn_status status = qn_bundle_open(bundle_path, NULL, &none, &err);
+    assert_int_equal(unsetenv("QANAT_SYSTEM_ALOW_EXTERNAL_CODE"), 0);
+    expect_error(status, QN_ERR_CONFIG, &err,
+                 "there is no setting QANAT_SYSTEM_ALOW_EXTERNAL_CODE in the environment; did you mean "
+                 "QANAT_SYSTEM_ALLOW_EXTERNAL_CODE?");
+    assert_string_equal(err.hint, "there are QANAT_SYSTEM_ALLOW_EXTERNAL_CODE, QANAT_SYSTEM_CONNECTOR_TIMEOUT and "
+                                  "QANAT_SYSTEM_FETCH_PARALLEL");
+    assert_int_equal(setenv(endless, "", 1), 0);
+    status = qn_bundle_open(bundle_path, NULL, &none, &err);
+    assert_int_equal(unsetenv(endless), 0);
+    expect_error(status, QN_ERR_CONFIG, &err, "there is no setting QANAT_SYSTEM_XXX");
+    assert_int_equal(setenv("QANAT_SYSTEM_FETCH_PARALLEL", "3", 1), 0);
+    assert_int_equal(setenv("QANAT_SYSTEMS_COLOUR", "x", 1), 0); /* another section, of anybody's */
+    struct qn_bundle *bundle = NULL;
+    assert_int_equal(qn_bundle_open(bundle_path, NULL, &bundle, &err), QN_OK);
+    assert_int_equal(unsetenv("QANAT_SYSTEM_FETCH_PARALLEL"), 0);
+    assert_int_equal(unsetenv("QANAT_SYSTEMS_COLOUR"), 0);
     qn_bundle_free(bundle);
 }
 
@@ -637,6 +671,7 @@ int main(void)
         HANDLE_TEST(config__a_bundle_grants_itself_no_rights),
         HANDLE_TEST(config__refuses_what_is_no_configuration),
         HANDLE_TEST(config__refuses_keys_of_the_system_that_there_are_not),
+        HANDLE_TEST(config__refuses_variables_of_the_system_that_there_are_not),
         HANDLE_TEST(connectors__are_found_by_name_and_platform),
         HANDLE_TEST(connectors__refuse_names_and_files_that_are_wrong),
         HANDLE_TEST(sources__are_made_follow_their_connector_and_go),
