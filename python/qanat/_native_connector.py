@@ -26,7 +26,7 @@ from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
-from qanat import errors
+from qanat import _sdk, errors
 from qanat.errors import ConfigurationError, NotSupportedError, QanatError
 
 if TYPE_CHECKING:
@@ -273,9 +273,9 @@ def open_adapter(
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in ("qanat_sdk", "pyarrow"):
             raise
+        package, install = _sdk.missing(error)
         raise NotSupportedError(
-            f"python:: connectors need the package qanat-sdk: {(error.name or '').partition('.')[0]} is not installed",
-            hint="pip install qanat-sdk",
+            f"python:: connectors need the package qanat-sdk: {package} is not installed", hint=install
         ) from None
     target = _objects[entry] if entry in _objects else _find(entry, folder)
     given = json.loads(arguments)

@@ -249,8 +249,9 @@ def test_names_are_those_of_the_sdk(bundlebase_sdk: ModuleType) -> None:
 
 def test_without_the_sdk_only_its_own_names_are_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "qanat_sdk", None)
-    with pytest.raises(qn.ArgumentError, match="pip install qanat-sdk"):
+    with pytest.raises(qn.ArgumentError, match="needs qanat-sdk: qanat_sdk is not installed") as caught:
         qanat.compat.install_as("bundlebase_sdk")
+    assert caught.value.hint == "in a clone of qanat: pip install ./sdk/python"
     before = set(sys.modules)
     qanat.compat.install_as()
     made = set(sys.modules) - before

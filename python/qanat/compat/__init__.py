@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable
 from types import ModuleType
 
+from qanat import _sdk
 from qanat.compat import _bundle, _connector, _database
 from qanat.errors import ArgumentError
 
@@ -50,7 +51,8 @@ def install_as(*wanted: str) -> None:
         except ImportError as error:
             if not wanted:
                 continue  # a script that needs it says so itself
-            raise ArgumentError(f"{name} needs qanat-sdk, which is not installed: pip install qanat-sdk") from error
+            package, install = _sdk.missing(error)
+            raise ArgumentError(f"{name} needs qanat-sdk: {package} is not installed", hint=install) from error
         for module_name in made:
             present = sys.modules.get(module_name)
             if present is not None and not getattr(present, "__qanat_compat__", False):

@@ -67,7 +67,7 @@ README = """# $name
 
 A connector for qanat and other hosts of the same protocol.
 
-    pip install qanat qanat-sdk pytest
+    pip install . ./sdk/python pytest             # in a clone of qanat
     python -m pytest                              # its own test
     qanat connector test $name:$class_name        # everything that a host may ask of it
     qanat connector test ipc::$name.py --record $name.cassette

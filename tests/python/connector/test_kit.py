@@ -299,6 +299,7 @@ def test_new_makes_a_connector_that_passes_its_test_and_the_kit(tmp_path: Path) 
     assert code == 0, text
     folder = tmp_path / "my_source"
     assert sorted(file.name for file in folder.iterdir()) == ["README.md", "my_source.py", "test_my_source.py"]
+    assert "pip install . ./sdk/python pytest " in (folder / "README.md").read_text()
     tested = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "."],
         cwd=folder, capture_output=True, text=True, check=False, timeout=120,

@@ -355,10 +355,14 @@ class C(Connector):
 """
 
 
-def test_without_the_sdk_the_error_says_what_to_install() -> None:
-    program = """
+@pytest.mark.parametrize(
+    ("package", "hint"),
+    [("qanat_sdk", "in a clone of qanat: pip install ./sdk/python"), ("pyarrow", "pip install pyarrow")],
+)
+def test_without_the_sdk_the_error_says_what_to_install(package: str, hint: str) -> None:
+    program = f"""
         import sys
-        sys.modules["qanat_sdk"] = None  # as if it were not installed
+        sys.modules["{package}"] = None  # as if it were not installed
         import qanat as qn
         try:
             qn.open_connector("python::anything:C", allow_external_code=True)
@@ -368,7 +372,9 @@ def test_without_the_sdk_the_error_says_what_to_install() -> None:
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, check=True, timeout=60
     )
-    assert "need the package qanat-sdk: qanat_sdk is not installed | pip install qanat-sdk" in done.stdout
+    assert done.stdout.endswith(f"need the package qanat-sdk: {package} is not installed | {hint}\n")
+    readme = (Path(__file__).resolve().parents[3] / "README.md").read_text()
+    assert package == "pyarrow" or f"\n{hint.partition(': ')[2]} " in readme, "the README says the same"
 
 
 def test_import_of_qanat_stays_light() -> None:
