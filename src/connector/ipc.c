@@ -117,6 +117,15 @@ static enum qn_status docker_open(void *context, const struct qn_connector_openi
 
 /* ---- calls ---- */
 
+/* What a connector said before it gave an answer that is none. */
+static void keep_last_words(struct qn_peer *peer, struct qn_error *err)
+{
+    if (err != NULL) {
+        const char *tail = qn_peer_tail(peer);
+        QN_ERROR_COPY(err->detail, tail, strlen(tail));
+    }
+}
+
 /* A call of the peer failed: give the peer back. Where the connector told of it itself, its words alone are the message. */
 static enum qn_status give_failed(struct ipc *ipc, struct qn_peer *peer, enum qn_status status, struct qn_error *err)
 {
@@ -124,11 +133,10 @@ static enum qn_status give_failed(struct ipc *ipc, struct qn_peer *peer, enum qn
                                         status == QN_ERR_UNSUPPORTED || status == QN_ERR_CANCELLED);
     if (told) {
         const struct qn_rpc_error *failure = qn_peer_failure(peer);
-        const char *tail = qn_peer_tail(peer);
         status = qn_rpc_error_raise(failure, err);
+        keep_last_words(peer, err);
         if (err != NULL) {
             err->retry_after_ms = failure->retry_after_ms;
-            QN_ERROR_COPY(err->detail, tail, strlen(tail));
         }
     }
     qn_peer_pool_give(ipc->pool, peer);
@@ -181,6 +189,9 @@ static enum qn_status discover_pages(struct ipc *ipc, struct qn_peer *peer, json
             return give_failed(ipc, peer, status, err);
         }
         status = qn_locations_read(result, each, context, &next, err);
+        if (status == QN_ERR_PROTOCOL) {
+            keep_last_words(peer, err);
+        }
         json_decref(params);
         params = NULL;
         if (status == QN_OK && next != NULL && qn_peer_version(peer) == 2) {
@@ -210,18 +221,8 @@ static enum qn_status ipc_discover(void *self, const char *const *attached, size
     return discover_pages(ipc, peer, params, each, context, err);
 }
 
-static enum qn_status ipc_stable_url(void *self, const struct qn_location *location, char **out, struct qn_error *err)
+static enum qn_status read_url(const json_t *result, char **out, struct qn_error *err)
 {
-    struct ipc *ipc = self;
-    qn_auto_json *params = NULL;
-    qn_auto_json *result = NULL;
-    QN_TRY(params_with(ipc, "location", qn_location_write(location), &params, err));
-    enum qn_status status = call(ipc, "stable_url", params, &result, NULL, err);
-    if (status == QN_ERR_UNSUPPORTED) { /* it has no such method */
-        *out = NULL;
-        return QN_OK;
-    }
-    QN_TRY(status);
     const json_t *url = json_object_get(result, "url");
     if (json_is_null(result) || (json_is_object(result) && (url == NULL || json_is_null(url)))) {
         *out = NULL;
@@ -232,6 +233,31 @@ static enum qn_status ipc_stable_url(void *self, const struct qn_location *locat
     }
     *out = strdup(json_string_value(url));
     return *out != NULL ? QN_OK : qn__no_memory(err);
+}
+
+static enum qn_status ipc_stable_url(void *self, const struct qn_location *location, char **out, struct qn_error *err)
+{
+    struct ipc *ipc = self;
+    struct qn_peer *peer;
+    qn_auto_json *params = NULL;
+    qn_auto_json *result = NULL;
+    QN_TRY(params_with(ipc, "location", qn_location_write(location), &params, err));
+    QN_TRY(qn_peer_pool_take(ipc->pool, &peer, err));
+    enum qn_status status = qn_peer_call(peer, "stable_url", params, &result, err);
+    if (status != QN_OK) {
+        status = give_failed(ipc, peer, status, err);
+        if (status == QN_ERR_UNSUPPORTED) { /* it has no such method */
+            *out = NULL;
+            return QN_OK;
+        }
+        return status;
+    }
+    status = read_url(result, out, err);
+    if (status == QN_ERR_PROTOCOL) {
+        keep_last_words(peer, err);
+    }
+    qn_peer_pool_give(ipc->pool, peer);
+    return status;
 }
 
 /* ---- what it says of itself ---- */

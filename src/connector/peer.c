@@ -247,7 +247,8 @@ static enum qn_status lose(struct qn_peer *peer, enum qn_status status, struct q
         if (status == QN_ERR_TIMEOUT) {
             qn_error_hint(err, "work that takes longer without data tells of its progress, or gets a longer timeout");
         }
-        QN_ERROR_COPY(err->detail, peer->tail, peer->tail_size);
+        const char *tail = qn_peer_tail(peer); /* what it said before it broke the page may not have been read yet */
+        QN_ERROR_COPY(err->detail, tail, peer->tail_size);
     }
     return status;
 }

@@ -186,6 +186,8 @@ def data(number: int, params: dict[str, Any]) -> None:
         much(number)
         return
     bad = name == "bad"
+    if bad:
+        complain("asked for bad")
     if MODE in {"breaks_at_every_batch", "killed_at_every_batch"}:
         breaks_once(number, params.get("_skip_rows", 0))
         return
@@ -246,6 +248,7 @@ def discover(number: int, params: dict[str, Any]) -> None:
     if MODE in {"pages", "repeats_in_pages"}:
         page(number, params)
         return
+    complain("asked for all")
     if MODE == "hangs_in_discover":
         wait_for_ever()
     if MODE == "endless_line":
@@ -330,9 +333,12 @@ def serve() -> None:
                 wait_for_ever()
             reply(number, result={"name": "hostile", "arguments": {}, "capabilities": ["pages", "stable_order"]})
         elif method == "stable_url" and MODE != "no_stable_url":
-            if MODE in {"hangs_in_stable_url", "ignores_term"}:
+            bad = request["params"]["location"]["location"] == "bad"
+            if bad:
+                complain("asked for bad")
+            if bad and MODE in {"hangs_in_stable_url", "ignores_term"}:
                 wait_for_ever()
-            reply(number, result={"url": 5} if MODE == "bad_url" else None)
+            reply(number, result={"url": 5} if bad and MODE == "bad_url" else None)
         else:
             reply(number, error={"code": -32601, "message": f"no method {method}"})
     if MODE == "ignores_the_end":
