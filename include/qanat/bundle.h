@@ -112,13 +112,14 @@ struct qn_fetch_options {
 /* Run the sources of a pack (NULL: of all packs). Each location is taken whole or not at all, as a pending change; one that
  * fails is set aside with its error on the retry list, the rest goes on. *results_out (set on success and where locations
  * failed): JSON array, an object a source: {"connector", "source_id", "pack", "added", "replaced", "removed": [location],
- * "failed": [{"location", "error", "retryable"}], "rows", "bytes" (of the blocks taken), "seconds", "dry_run", "rows_after":
- * n of the pack or null, "vanished": [location] that was on the retry list, is reported no more, and so is off it}. Unless
- * `quarantine`, failures are the error of the first that failed, whose detail counts the others; what was attached stays
- * pending. A source that cannot be opened or cannot say what it has fails with location "", and is set aside in the same
- * way: the other sources run, and a retry asks it for all that it has. One whose connector may not run here
- * (QN_ERR_FORBIDDEN) is an error of the call in any case, and is not set aside. Interrupted, cancelled or the disk full: what
- * was attached until then stays pending too. A dry run asks for the data only where nothing else tells whether it changed. */
+ * "failed": [{"location", "error", "detail" where there is one, "retryable"}], "rows", "bytes" (of the blocks taken),
+ * "seconds", "dry_run", "rows_after": n of the pack or null, "vanished": [location] that was on the retry list, is reported
+ * no more, and so is off it}. Unless `quarantine`, failures are the error of the first that failed, whose detail counts the
+ * others; what was attached stays pending. A source that cannot be opened or cannot say what it has fails with location "",
+ * and is set aside in the same way: the other sources run, and a retry asks it for all that it has. One whose connector may
+ * not run here (QN_ERR_FORBIDDEN) is an error of the call in any case, and is not set aside. Interrupted, cancelled or the
+ * disk full: what was attached until then stays pending too. A dry run asks for the data only where nothing else tells
+ * whether it changed. */
 QN_API enum qn_status qn_bundle_fetch(struct qn_bundle *bundle, const char *pack, enum qn_fetch_mode mode,
                                       const struct qn_fetch_options *options, char **results_out,
                                       struct qn_error *err) QN_MUST_CHECK;

@@ -42,11 +42,17 @@ static bool is_failed(const struct qn__fetch *fetch, const struct qn__job *job)
 static void put_failure(struct qn_buffer *out, const char *location, const struct qn_error *error)
 {
     char message[sizeof error->message];
+    char detail[sizeof error->detail];
     QN_ERROR_COPY(message, error->message, sizeof error->message);
+    QN_ERROR_COPY(detail, error->detail, sizeof error->detail);
     qn_buffer_append_byte(out, '{');
     put_text(out, "location", location);
     qn_buffer_append_byte(out, ',');
     put_text(out, "error", message);
+    if (detail[0] != '\0') {
+        qn_buffer_append_byte(out, ',');
+        put_text(out, "detail", detail);
+    }
     qn_buffer_printf(out, ",\"retryable\":%s}", error->retryable ? "true" : "false");
 }
 

@@ -136,7 +136,7 @@ def test_what_fails_is_set_aside_and_driven_again(fed: Path) -> None:
     done = run(fed, "fetch", "data", *ALLOWED)
     assert done.returncode == 1
     assert "1 added, 0 replaced, 0 removed, 1 failed" in done.stdout and "failed: bad: " in done.stderr
-    assert "no power" in done.stderr
+    assert "\n    ValueError: no power\n" in done.stderr, "the last of what its process said"
     assert "failed 1 time: base bad: " in good(fed, "status", "data")
     assert run(fed, "fetch", "data", "--retry", "--on-error", "quarantine", *ALLOWED).returncode == 0
     put(fed, "bad", [{"id": 9, "name": "z"}])

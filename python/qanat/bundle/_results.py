@@ -22,6 +22,8 @@ class FailedLocation:
     location: str
     error: str
     retryable: bool = False
+    detail: str | None = None
+    """The last lines of standard error of the connector's process, or of its traceback, where there are any."""
 
     def __iter__(self) -> Iterator[str]:
         return iter((self.location, self.error))

@@ -144,6 +144,8 @@ def fetched(results: FetchResults, version: int, dry_run: bool, as_json: bool, *
         for failure in result.failed:  # of no location: the source as a whole
             place = f"{failure.location}: " if failure.location else ""
             click.echo(escaped(f"failed: {place}{failure.error}"), err=True)
+            for line in (failure.detail or "").splitlines():
+                click.echo(escaped(f"    {line}"), err=True)
         for location in result.vanished:
             end = "" if dry_run else ", and is off the retry list"
             click.echo(escaped(f"vanished: {location} is reported no more{end}"))
