@@ -46,5 +46,5 @@ QANAT_TORTURE=1 $python -m pytest -q tests/python/connector/test_kit.py
 echo "== bundles: a fetch at every allocation"
 QANAT_TORTURE=1 build/dev/tests/unit/bundle_test_fetch_faults
 
-echo "== bundles: every pair of types"
-QANAT_TORTURE=1 $python -m pytest -q tests/python/bundle/test_types.py
+echo "== bundles: every pair of types; every bad kind of connector"
+QANAT_TORTURE=1 $python -m pytest -q tests/python/bundle/test_types.py tests/python/bundle/test_hostile.py
