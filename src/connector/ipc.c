@@ -143,18 +143,17 @@ static enum qn_status give_failed(struct ipc *ipc, struct qn_peer *peer, enum qn
     return status;
 }
 
-/* A request and its reply; *version_out (may be NULL) is that of the protocol. */
-static enum qn_status call(struct ipc *ipc, const char *method, json_t *params, json_t **result_out, int *version_out,
-                           struct qn_error *err)
+/* What it says of itself, and in which version of the protocol. Version 1 has no such request: nothing is sent. */
+static enum qn_status ask_description(struct ipc *ipc, json_t **told_out, int *version_out, struct qn_error *err)
 {
     struct qn_peer *peer;
+    qn_auto_json *params = json_object();
     QN_TRY(qn_peer_pool_take(ipc->pool, &peer, err));
-    if (version_out != NULL) {
-        *version_out = qn_peer_version(peer);
-    }
-    enum qn_status status = qn_peer_call(peer, method, params, result_out, err);
+    *version_out = qn_peer_version(peer);
+    enum qn_status status = *version_out >= 2 ? qn_peer_call(peer, "describe", params, told_out, err) : QN_OK;
     if (status != QN_OK) {
-        return give_failed(ipc, peer, status, err);
+        status = give_failed(ipc, peer, status, err);
+        return status == QN_ERR_UNSUPPORTED ? QN_OK : status;
     }
     qn_peer_pool_give(ipc->pool, peer);
     return QN_OK;
@@ -275,17 +274,13 @@ static json_t *description_of(const struct ipc *ipc, const json_t *told, int ver
 /* The description, asked for once; the caller's. */
 static enum qn_status description(struct ipc *ipc, json_t **out, struct qn_error *err)
 {
-    qn_auto_json *params = json_object();
     qn_auto_json *told = NULL;
     int version = 0;
     pthread_mutex_lock(&ipc->lock);
     json_t *known = json_incref(ipc->description);
     pthread_mutex_unlock(&ipc->lock);
     if (known == NULL) {
-        enum qn_status status = call(ipc, "describe", params, &told, &version, err);
-        if (status != QN_OK && status != QN_ERR_UNSUPPORTED) { /* version 1 has no such method */
-            return status;
-        }
+        QN_TRY(ask_description(ipc, &told, &version, err));
         known = description_of(ipc, told, version);
         if (known == NULL) {
             return qn__no_memory(err);
