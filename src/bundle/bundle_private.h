@@ -141,6 +141,15 @@ enum qn_status qn__source_read(const struct qn_state_entry *entry, struct qn__so
                                struct qn_error *err) QN_MUST_CHECK;
 void qn__source_dispose(struct qn__source *source);
 
+/* name_hint.c: the hint of an error about a name that there is not: the nearest one, those that there are, how to list them. */
+enum qn__named {
+    QN__NAMED_PACKS,     /* that have blocks or sources */
+    QN__NAMED_FED_PACKS, /* that have sources */
+    QN__NAMED_SOURCES,   /* by their ids */
+};
+void qn__bundle_hint_name(const struct qn_bundle_state *state, enum qn__named which, const char *typed,
+                          struct qn_error *err);
+
 /* The sources of one connector are those of another name from now on. The operation is open. */
 enum qn_status qn__sources_follow(struct qn_bundle *bundle, const char *connector, const char *new_name,
                                   struct qn_error *err) QN_MUST_CHECK;

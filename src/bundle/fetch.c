@@ -304,14 +304,22 @@ static void dispose_sources(struct qn__source *sources, size_t n)
     qn_free(sources);
 }
 
-static enum qn_status no_sources(const struct qn__fetch *fetch, const char *pack, struct qn_error *err)
+static enum qn_status no_sources(const struct qn__fetch *fetch, const struct qn_bundle_state *state, const char *pack,
+                                 struct qn_error *err)
 {
     const char *id = fetch->options.source;
     if (id != NULL) {
-        return qn_error_set(err, QN_ERR_CONFIG, "there is no source \"%.200s\"%s%.200s%s", id,
-                            pack != NULL ? " of pack \"" : "", pack != NULL ? pack : "", pack != NULL ? "\"" : "");
+        qn_error_set(err, QN_ERR_CONFIG, "there is no source \"%.200s\"%s%.200s%s", id,
+                     pack != NULL ? " of pack \"" : "", pack != NULL ? pack : "", pack != NULL ? "\"" : "");
+        qn__bundle_hint_name(state, QN__NAMED_SOURCES, id, err);
+        return QN_ERR_CONFIG;
     }
-    return pack != NULL ? qn_error_set(err, QN_ERR_CONFIG, "pack \"%.200s\" has no source to fetch from", pack) : QN_OK;
+    if (pack != NULL) {
+        qn_error_set(err, QN_ERR_CONFIG, "pack \"%.200s\" has no source to fetch from", pack);
+        qn__bundle_hint_name(state, QN__NAMED_FED_PACKS, pack, err);
+        return QN_ERR_CONFIG;
+    }
+    return QN_OK;
 }
 
 static enum qn_status find_sources(const struct qn__fetch *fetch, const char *pack, struct qn__source **out,
@@ -339,7 +347,7 @@ static enum qn_status find_sources(const struct qn__fetch *fetch, const char *pa
         }
     }
     if (status == QN_OK && n == 0) {
-        status = no_sources(fetch, pack, err);
+        status = no_sources(fetch, state, pack, err);
     }
     if (status != QN_OK) {
         dispose_sources(sources, n);

@@ -14,8 +14,6 @@
 #include "bundle/walk.h"
 
 #include <fcntl.h>
-#include <jansson.h>
-#include <stdio.h>
 #include <unistd.h>
 
 #define DEFAULT_PACK "base"
@@ -40,48 +38,6 @@ static bool feeds_pack(const struct qn_state_entry *entry, const char *pack)
     return feeds;
 }
 
-#define HINT_PACKS 20
-
-/* The pack that an entry is of, set in `names`. */
-static void note_pack(json_t *names, const struct qn_state_entry *entry)
-{
-    struct qn__source source;
-    if (entry->change.kind == QN_CHANGE_ADD) {
-        (void)json_object_set_new(names, entry->change.pack, json_true());
-    } else if (entry->change.object == QN_OBJECT_SOURCE && qn__source_read(entry, &source, NULL) == QN_OK) {
-        (void)json_object_set_new(names, source.pack, json_true());
-        qn__source_dispose(&source);
-    }
-}
-
-/* The packs that there are; of many the first ones. */
-static void hint_packs(const struct qn_bundle_state *state, struct qn_error *err)
-{
-    json_t *names = json_object();
-    size_t place = 0;
-    const struct qn_state_entry *entry;
-    qn_auto_buffer text = QN_BUFFER_INIT;
-    while (json_object_size(names) <= HINT_PACKS && (entry = qn_bundle_state_next(state, &place)) != NULL) {
-        note_pack(names, entry);
-    }
-    size_t n = 0;
-    const char *name;
-    json_t *value;
-    json_object_foreach(names, name, value)
-    {
-        if (n < HINT_PACKS) {
-            qn_buffer_printf(&text, "%s\"%.80s\"", n > 0 ? ", " : "", name);
-        }
-        n++;
-    }
-    json_decref(names);
-    if (n > 0) {
-        qn_error_hint(err, "there are %s%s", qn_buffer_text(&text), n > HINT_PACKS ? " ..." : "");
-    } else {
-        qn_error_hint(err, "nothing has been put into the bundle, and no source feeds it");
-    }
-}
-
 /* A pack is there once something feeds it; "base" always is. */
 static enum qn_status check_pack(const struct qn_bundle_state *state, const char *pack, struct qn_error *err)
 {
@@ -96,7 +52,7 @@ static enum qn_status check_pack(const struct qn_bundle_state *state, const char
         }
     }
     qn_error_set(err, QN_ERR_CONFIG, "there is no such pack");
-    hint_packs(state, err);
+    qn__bundle_hint_name(state, QN__NAMED_PACKS, pack, err);
     return QN_ERR_CONFIG;
 }
 

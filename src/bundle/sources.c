@@ -380,7 +380,9 @@ static enum qn_status drop_source(struct qn_bundle *bundle, const char *id, stru
     const struct qn_bundle_state *state = NULL;
     QN_TRY(qn__bundle_state(bundle, &state, err));
     if (qn_bundle_state_object(state, QN_OBJECT_SOURCE, id) == NULL) {
-        return qn_error_set(err, QN_ERR_CONFIG, "source \"%.80s\" is unknown", id);
+        qn_error_set(err, QN_ERR_CONFIG, "source \"%.80s\" is unknown", id);
+        qn__bundle_hint_name(state, QN__NAMED_SOURCES, id, err);
+        return QN_ERR_CONFIG;
     }
     QN_TRY(qn__bundle_begin(bundle, "drop_source", err));
     return qn__bundle_close(bundle, unset_source(bundle, id, err));

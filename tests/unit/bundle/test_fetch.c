@@ -386,6 +386,40 @@ static void fetch__takes_over_what_a_source_that_is_gone_has_left(void **state)
     expect_sound();
 }
 
+static void fetch__unknown_names_are_told_with_those_that_there_are(void **state)
+{
+    (void)state;
+    char *text = NULL;
+    char hint[256], wrong[64];
+    const char *id = source_ids[0];
+    struct qn_fetch_options options = { .struct_size = sizeof options, .source = "nobody" };
+    refused(qn_bundle_fetch(bundle, "base", QN_FETCH_ADD, &options, &text, &error), QN_ERR_CONFIG,
+            "there is no source \"nobody\" of pack \"base\"");
+    (void)snprintf(hint, sizeof hint, "there are \"%s\" (test.places0); describe() or `qanat bundle status` lists all",
+                   id);
+    assert_string_equal(error.hint, hint);
+    (void)snprintf(wrong, sizeof wrong, "%s", id);
+    wrong[3] = wrong[3] == '0' ? '1' : '0';
+    (void)snprintf(
+        hint, sizeof hint,
+        "did you mean \"%s\"? There are \"%s\" (test.places0); describe() or `qanat bundle status` lists all", id, id);
+    options.source = wrong;
+    refused(qn_bundle_fetch(bundle, NULL, QN_FETCH_ADD, &options, &text, &error), QN_ERR_CONFIG, "there is no source");
+    assert_string_equal(error.hint, hint);
+    refused(qn_bundle_drop_source(bundle, wrong, &error), QN_ERR_CONFIG, "is unknown");
+    assert_string_equal(error.hint, hint);
+    refused(qn_bundle_fetch(bundle, "bsae", QN_FETCH_ADD, NULL, &text, &error), QN_ERR_CONFIG,
+            "pack \"bsae\" has no source");
+    assert_string_equal(error.hint,
+                        "did you mean \"base\"? There are \"base\"; describe() or `qanat bundle status` lists all");
+    ok(qn_bundle_drop_source(bundle, id, &error));
+    refused(qn_bundle_fetch(bundle, "base", QN_FETCH_ADD, NULL, &text, &error), QN_ERR_CONFIG, "has no source");
+    assert_string_equal(error.hint, "no source feeds the bundle: create_source() makes one");
+    refused(qn_bundle_drop_source(bundle, id, &error), QN_ERR_CONFIG, "is unknown");
+    assert_string_equal(error.hint, "the bundle has no source: create_source() makes one");
+    assert_null(text);
+}
+
 static void fetch__wrong_calls_are_told(void **state)
 {
     (void)state;
@@ -613,6 +647,7 @@ int main(void)
         TEST(fetch__a_source_that_fails_keeps_no_other_from_running),
         TEST(fetch__a_source_that_failed_is_asked_again_for_all),
         TEST(fetch__takes_over_what_a_source_that_is_gone_has_left),
+        TEST(fetch__unknown_names_are_told_with_those_that_there_are),
         TEST(fetch__wrong_calls_are_told),
         TEST(fetch__too_many_locations_are_refused),
         TEST(fetch__takes_several_locations_at_a_time),

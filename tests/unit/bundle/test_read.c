@@ -226,7 +226,22 @@ static void read__wrong_columns_are_told(void **state)
     refused(qn_bundle_stream(bundle, "base", twice, 3, &stream, &error), QN_ERR_ARGUMENT, "\"id\" is asked for twice");
     refused(qn_bundle_stream(bundle, "bass", NULL, 0, &stream, &error), QN_ERR_CONFIG,
             "pack \"bass\": there is no such pack");
-    assert_non_null(strstr(error.hint, "there are \"base\""));
+    assert_string_equal(error.hint,
+                        "did you mean \"base\"? There are \"base\"; describe() or `qanat bundle status` lists all");
+    put_one_row("b", 1, one, 1);
+    for (int i = 0; i < 30; i++) {
+        char pack[16];
+        struct ArrowArrayStream rows;
+        const struct place few = PLACE("", 0, 1);
+        (void)snprintf(pack, sizeof pack, "pack_%d", i);
+        ok(numbers_of(&few, &rows, &error));
+        ok(qn_bundle_put(bundle, pack, "x", "", "arrow", false, &rows, NULL, &error));
+    }
+    refused(qn_bundle_stream(bundle, "pakc_29", NULL, 0, &stream, &error), QN_ERR_CONFIG, "there is no such pack");
+    assert_ptr_equal(strstr(error.hint, "did you mean \"pack_29\"? There are \"base\", \"pack_0\""), error.hint);
+    assert_non_null(strstr(error.hint, "\"pack_18\" ...; describe()"));
+    refused(qn_bundle_stream(bundle, "elsewhere", NULL, 0, &stream, &error), QN_ERR_CONFIG, "there is no such pack");
+    assert_ptr_equal(strstr(error.hint, "there are \"base\""), error.hint);
 }
 
 /* ---- tables put in by hand -------------------------------------------------------------------------------------- */
