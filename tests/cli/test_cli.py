@@ -201,7 +201,7 @@ select id, 'some text that is written ' || id as text from c where id > :checkpo
 """
 
 
-def test_ctrl_c_stops_within_a_second_and_says_what_was_committed(folder: Path) -> None:
+def test_ctrl_c_stops_promptly_and_says_what_was_committed(folder: Path) -> None:
     file = folder / "long.toml"
     text = re.sub(r"query = .*\n", lambda _: LONG, TASK) + "every_rows = 20000\n"
     file.write_text(text, encoding="utf-8")

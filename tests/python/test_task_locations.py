@@ -9,15 +9,19 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType, ModuleType
 from typing import Any
 
 import polars as pl
+import pyarrow as pa
 import pytest
 
 import qanat as qn
+from qanat_sdk import Connector, Location
 
 CONNECTOR = '''
 import json
@@ -404,6 +408,59 @@ def test_paths_are_taken_from_the_folder_of_the_task_file(depot: Depot, monkeypa
     assert qn.Task.load(file).run(allow_external_code=True).rows == 3
     with qn.open(depot.folder / "kept") as bundle:
         assert bundle.num_rows == 3
+
+
+# ---- interrupted -----------------------------------------------------------------------------------------------------
+
+
+def test_an_interrupt_outlives_the_file_that_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C while the engine waits for rows: the exception waits for its caller while the half-written file is let go
+    of, whose destructors call into the engine again."""
+    from qanat import _format_parquet
+
+    written, delivered = threading.Event(), threading.Event()
+    write = _format_parquet.Writer.write
+
+    def noted(writer: Any, batch: Any) -> None:
+        write(writer, batch)
+        written.set()
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        """Only while the engine runs: what comes while Python code does is not what this test is about."""
+        if written.is_set() and frame is not None and frame.f_code is qn.Task.run.__code__:
+            delivered.set()
+            raise KeyboardInterrupt
+
+    class Ringing(Connector):
+        def discover(self, attached_locations: list[str], **kwargs: Any) -> list[Location]:
+            return [Location("bells")]
+
+        def data(self, location: Location, **kwargs: Any) -> Iterator[pa.RecordBatch]:
+            deadline = time.monotonic() + 60
+            while time.monotonic() < deadline:
+                yield pa.record_batch({"number": list(range(1000))})
+                if written.is_set() and not delivered.wait(0.01):
+                    os.kill(os.getpid(), signal.SIGINT)
+
+    module = ModuleType("ringing")
+    module.Ringing = Ringing  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "ringing", module)
+    monkeypatch.setattr(_format_parquet.Writer, "write", noted)
+    task = qn.Task(
+        {
+            "task": {"name": "ring"},
+            "source": {"connector": "python::ringing:Ringing"},
+            "sink": {"bundle": str(tmp_path / "kept")},
+        }
+    )
+    before = signal.signal(signal.SIGINT, interrupt)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            task.run(allow_external_code=True)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    with qn.open(tmp_path / "kept") as bundle:
+        assert bundle.num_rows == 0
 
 
 # ---- killed at any instant -------------------------------------------------------------------------------------------
