@@ -354,7 +354,7 @@ static PyObject *bundle_drop_source(PyObject *object, PyObject *id)
 
 struct progress {
     PyObject *callback;
-    PyObject *type, *value, *traceback; /* what the callback raised */
+    PyObject *raised; /* by the callback; NULL: nothing */
 };
 
 /* On the thread of the call, without the GIL. */
@@ -364,17 +364,17 @@ static int report(void *context, const struct qn_fetch_progress *now)
     struct native_callback call;
     native_callback_begin(&call);
     PyObject *answer = NULL;
-    if (progress->type == NULL) {
+    if (progress->raised == NULL) {
         answer = PyObject_CallFunction(progress->callback, "sLLLLd", now->source == NULL ? "" : now->source,
                                        (long long)now->locations, (long long)now->locations_total, (long long)now->rows,
                                        (long long)now->bytes, now->seconds);
         if (answer == NULL) {
-            PyErr_Fetch(&progress->type, &progress->value, &progress->traceback);
+            progress->raised = native_exception_take();
         }
         Py_XDECREF(answer);
     }
     native_callback_end(&call);
-    return progress->type != NULL;
+    return progress->raised != NULL;
 }
 
 /* What a fetch that has ended gives to Python: the results are kept also where it failed. */
@@ -386,8 +386,8 @@ static PyObject *fetched(struct bundle_object *self, enum qn_status status, char
     if (text != NULL) {
         Py_XSETREF(self->results, Py_NewRef(text));
     }
-    if (progress->type != NULL) {
-        PyErr_Restore(progress->type, progress->value, progress->traceback);
+    if (progress->raised != NULL) {
+        native_exception_set(progress->raised);
         Py_CLEAR(text);
     } else if (text != NULL && status != QN_OK) {
         Py_CLEAR(text);

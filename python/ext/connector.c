@@ -92,16 +92,11 @@ static void on_log(void *context, const char *level, const char *message)
     }
     struct native_callback call;
     native_callback_begin(&call);
-    PyObject *type = NULL;
-    PyObject *value = NULL;
-    PyObject *traceback = NULL;
-    PyErr_Fetch(&type, &value, &traceback);
     PyObject *text = PyUnicode_DecodeUTF8(message, (Py_ssize_t)strlen(message), "replace");
     if (handle->log != NULL) {
         told(handle->log, text == NULL ? NULL : PyObject_CallFunction(handle->log, "sO", level, text));
     }
     Py_XDECREF(text);
-    PyErr_Restore(type, value, traceback);
     native_callback_end(&call);
 }
 
@@ -113,10 +108,6 @@ static void on_progress(void *context, int64_t rows, int64_t total, const char *
     }
     struct native_callback call;
     native_callback_begin(&call);
-    PyObject *type = NULL;
-    PyObject *value = NULL;
-    PyObject *traceback = NULL;
-    PyErr_Fetch(&type, &value, &traceback);
     PyObject *text = PyUnicode_DecodeUTF8(message, (Py_ssize_t)strlen(message), "replace");
     PyObject *all = total < 0 ? Py_NewRef(Py_None) : PyLong_FromLongLong(total);
     if (handle->progress != NULL) {
@@ -126,7 +117,6 @@ static void on_progress(void *context, int64_t rows, int64_t total, const char *
     }
     Py_XDECREF(text);
     Py_XDECREF(all);
-    PyErr_Restore(type, value, traceback);
     native_callback_end(&call);
 }
 
@@ -280,7 +270,7 @@ static void connector_dealloc(PyObject *object)
 
 struct found {
     PyObject *each;
-    PyObject *type, *value, *traceback; /* what it raised */
+    PyObject *raised; /* by it; NULL: nothing */
 };
 
 /* No GIL. */
@@ -295,7 +285,7 @@ static enum qn_status on_location(void *context, const struct qn_location *locat
                                                             location->must_copy ? Py_True : Py_False, location->format,
                                                             location->version, rows);
     if (answer == NULL) {
-        PyErr_Fetch(&found->type, &found->value, &found->traceback);
+        found->raised = native_exception_take();
     }
     enum qn_status status =
         answer != NULL ? QN_OK : qn_error_set(err, QN_ERR_CANCELLED, "the caller wants no more locations");
@@ -351,8 +341,8 @@ static PyObject *connector_discover(PyObject *object, PyObject *args)
     Py_END_ALLOW_THREADS;
     PyMem_Free(texts);
     leave(self);
-    if (found.type != NULL) {
-        PyErr_Restore(found.type, found.value, found.traceback);
+    if (found.raised != NULL) {
+        native_exception_set(found.raised);
         return NULL;
     }
     if (status != QN_OK) {

@@ -141,6 +141,34 @@ PyObject *native_fail(struct native_state *state, enum qn_status status, const c
     return native_raise(state, &err, NULL);
 }
 
+PyObject *native_exception_take(void)
+{
+#if PY_VERSION_HEX >= 0x030C0000
+    return PyErr_GetRaisedException();
+#else
+    PyObject *type = NULL;
+    PyObject *value = NULL;
+    PyObject *traceback = NULL;
+    PyErr_Fetch(&type, &value, &traceback);
+    PyErr_NormalizeException(&type, &value, &traceback);
+    if (traceback != NULL && value != NULL) {
+        PyException_SetTraceback(value, traceback);
+    }
+    Py_XDECREF(type);
+    Py_XDECREF(traceback);
+    return value;
+#endif
+}
+
+void native_exception_set(PyObject *take)
+{
+#if PY_VERSION_HEX >= 0x030C0000
+    PyErr_SetRaisedException(take);
+#else
+    PyErr_Restore(Py_NewRef(Py_TYPE(take)), take, PyException_GetTraceback(take));
+#endif
+}
+
 const char *native_text(struct native_state *state, PyObject *text, const char *what)
 {
     if (!PyUnicode_Check(text)) {

@@ -56,21 +56,6 @@ void native_format_shutdown(void)
 
 /* ---- exceptions ------------------------------------------------------------------------------------------------ */
 
-static PyObject *fetch_exception(void)
-{
-    PyObject *type = NULL;
-    PyObject *value = NULL;
-    PyObject *traceback = NULL;
-    PyErr_Fetch(&type, &value, &traceback);
-    PyErr_NormalizeException(&type, &value, &traceback);
-    if (traceback != NULL && value != NULL) {
-        PyException_SetTraceback(value, traceback);
-    }
-    Py_XDECREF(type);
-    Py_XDECREF(traceback);
-    return value;
-}
-
 /* The answer of failure() in *err. -1 with an exception set. */
 static int fill(PyObject *told, struct qn_error *err)
 {
@@ -97,14 +82,14 @@ static enum qn_status fail(struct qn_error *err)
 {
     struct qn_error unused;
     err = err != NULL ? err : &unused;
-    PyObject *exception = fetch_exception();
+    PyObject *exception = native_exception_take();
     if (exception == NULL) {
         return qn_error_set(err, QN_ERR_INTERNAL, "a format in Python failed without an exception");
     }
     PyObject *module = PyImport_ImportModule(MODULE);
     PyObject *told = module == NULL ? NULL : PyObject_CallMethod(module, "failure", "O", exception);
     if (told == Py_None) {
-        PyErr_SetObject((PyObject *)Py_TYPE(exception), exception);
+        native_exception_set(Py_NewRef(exception));
         if (!native_interrupt_keep()) {
             PyErr_Clear();
         }

@@ -24,25 +24,6 @@ static _Thread_local int64_t asked_ns;
 #define interpreter_is_finalizing() _Py_IsFinalizing()
 #endif
 
-static PyObject *fetch_exception(void)
-{
-#if PY_VERSION_HEX >= 0x030C0000
-    return PyErr_GetRaisedException();
-#else
-    PyObject *type = NULL;
-    PyObject *value = NULL;
-    PyObject *traceback = NULL;
-    PyErr_Fetch(&type, &value, &traceback);
-    PyErr_NormalizeException(&type, &value, &traceback);
-    if (traceback != NULL && value != NULL) {
-        PyException_SetTraceback(value, traceback);
-    }
-    Py_XDECREF(type);
-    Py_XDECREF(traceback);
-    return value;
-#endif
-}
-
 static int interrupted(void *context)
 {
     (void)context;
@@ -61,7 +42,7 @@ static int interrupted(void *context)
     asked_ns = now_ns;
     PyGILState_STATE gil = PyGILState_Ensure();
     if (!PyErr_Occurred() && PyErr_CheckSignals() != 0) {
-        raised = fetch_exception();
+        raised = native_exception_take();
     }
     PyGILState_Release(gil);
     return raised != NULL;
@@ -73,7 +54,7 @@ bool native_interrupt_keep(void)
         PyThread_get_thread_ident() != atomic_load_explicit(&main_thread, memory_order_relaxed)) {
         return false;
     }
-    raised = fetch_exception();
+    raised = native_exception_take();
     return true;
 }
 
@@ -93,6 +74,7 @@ void native_callback_begin(struct native_callback *call)
 {
     call->gil = PyGILState_Ensure();
     call->waiting = raised;
+    call->set = native_exception_take();
     raised = NULL;
 }
 
@@ -102,6 +84,9 @@ void native_callback_end(struct native_callback *call)
         raised = call->waiting;
     } else {
         Py_XDECREF(call->waiting);
+    }
+    if (call->set != NULL) {
+        native_exception_set(call->set);
     }
     PyGILState_Release(call->gil);
 }

@@ -77,16 +77,11 @@ static void log_message(void *context, enum qn_log_level level, const char *area
     }
     struct native_callback call;
     native_callback_begin(&call);
-    PyObject *type = NULL;
-    PyObject *value = NULL;
-    PyObject *traceback = NULL;
-    PyErr_Fetch(&type, &value, &traceback);
     PyObject *logger = logger_of_area(state, area);
     PyObject *done = logger == NULL ? NULL : PyObject_CallMethod(logger, "log", "is", (int)level, message);
     if (done == NULL && !native_interrupt_keep()) {
         PyErr_WriteUnraisable(state->logger);
     }
     Py_XDECREF(done);
-    PyErr_Restore(type, value, traceback);
     native_callback_end(&call);
 }

@@ -52,6 +52,10 @@ int native_errors_init(struct native_state *state);
 PyObject *native_raise(struct native_state *state, const struct qn_error *err, PyObject *sql);
 /* The same for an error that the extension finds itself. */
 PyObject *native_fail(struct native_state *state, enum qn_status status, const char *format, ...) QN_PRINTF(3, 4);
+/* The exception that is set, normalised and with its traceback, which is set no longer: a new reference, or NULL where none
+ * is. Setting one takes the caller's reference; an exception that is set already is dropped. */
+PyObject *native_exception_take(void);
+void native_exception_set(PyObject *take);
 /* UTF-8 of a str, borrowed from it. A text with NUL or lone surrogates is an ArgumentError naming `what`. */
 const char *native_text(struct native_state *state, PyObject *text, const char *what);
 /* As native_text, where None (or NULL) gives *out == NULL. Returns -1 with an exception set. */
@@ -72,12 +76,13 @@ bool native_interrupt_keep(void);
  * that other libraries made. */
 void native_interrupt_schedule(void);
 
-/* A callback of the library that runs Python code. Begin takes the GIL and lays aside the exception that waits for its
- * taker: nothing that the code calls, a destructor say, may take it and lose it. End puts it back, unless the code has left
- * another one, and gives the GIL up. */
+/* A callback of the library that runs Python code. Begin takes the GIL and lays two exceptions aside: the one that waits for
+ * its taker, which nothing that the code calls, a destructor say, may take and lose, and the one that is set, where the
+ * library was called while one is, as a destructor may be. End puts both back, the first unless the code has left another,
+ * and gives the GIL up. */
 struct native_callback {
     PyGILState_STATE gil;
-    PyObject *waiting;
+    PyObject *waiting, *set;
 };
 void native_callback_begin(struct native_callback *call);
 void native_callback_end(struct native_callback *call);

@@ -39,21 +39,6 @@ static bool enter(struct native_callback *call, struct qn_error *err)
 
 /* ---- exceptions ------------------------------------------------------------------------------------------------ */
 
-static PyObject *fetch_exception(void)
-{
-    PyObject *type = NULL;
-    PyObject *value = NULL;
-    PyObject *traceback = NULL;
-    PyErr_Fetch(&type, &value, &traceback);
-    PyErr_NormalizeException(&type, &value, &traceback);
-    if (traceback != NULL && value != NULL) {
-        PyException_SetTraceback(value, traceback);
-    }
-    Py_XDECREF(type);
-    Py_XDECREF(traceback);
-    return value;
-}
-
 /* The answer of failure() in *err. -1 with an exception set. */
 static int fill(PyObject *told, struct qn_error *err)
 {
@@ -83,14 +68,14 @@ static enum qn_status fail(struct qn_error *err)
 {
     struct qn_error unused;
     err = err != NULL ? err : &unused;
-    PyObject *exception = fetch_exception();
+    PyObject *exception = native_exception_take();
     if (exception == NULL) {
         return qn_error_set(err, QN_ERR_INTERNAL, "a connector in Python failed without an exception");
     }
     PyObject *adapter = PyImport_ImportModule(ADAPTER);
     PyObject *told = adapter == NULL ? NULL : PyObject_CallMethod(adapter, "failure", "(O)", exception);
     if (told == Py_None) {
-        PyErr_SetObject((PyObject *)Py_TYPE(exception), exception);
+        native_exception_set(Py_NewRef(exception));
         if (!native_interrupt_keep()) {
             PyErr_Clear();
         }

@@ -76,7 +76,7 @@ static void task_dealloc(PyObject *object)
 
 struct progress {
     PyObject *callback;
-    PyObject *type, *value, *traceback; /* what the callback raised */
+    PyObject *raised; /* by the callback; NULL: nothing */
 };
 
 /* Called without the GIL. */
@@ -88,11 +88,11 @@ static int report(void *context, const struct qn_task_progress *now)
     PyObject *answer = PyObject_CallFunction(progress->callback, "sLLd", now->stage, (long long)now->rows,
                                              (long long)now->bytes, now->seconds);
     if (answer == NULL) {
-        PyErr_Fetch(&progress->type, &progress->value, &progress->traceback);
+        progress->raised = native_exception_take();
     }
     Py_XDECREF(answer);
     native_callback_end(&call);
-    return progress->type != NULL;
+    return progress->raised != NULL;
 }
 
 static PyObject *result_dict(const struct qn_task_result *result)
@@ -139,8 +139,8 @@ static PyObject *task_run(PyObject *object, PyObject *args, PyObject *kwargs)
     Py_END_ALLOW_THREADS;
     self->running = false;
     self->last = result_dict(&result);
-    if (progress.type != NULL) {
-        PyErr_Restore(progress.type, progress.value, progress.traceback);
+    if (progress.raised != NULL) {
+        native_exception_set(progress.raised);
         return NULL;
     }
     if (self->last == NULL) {
