@@ -1,11 +1,10 @@
 /*
  * format.c: file formats that are written in Python: parquet, csv, json and jsonl (qanat/_formats.py) in the library's table.
  *
- * Everything that can be said in Python is said there. Here: the GIL, exceptions, batches by the Arrow PyCapsule protocol
- * without a copy, and the type FormatSink, the file that a writer writes to. A batch that is written is shared, not copied:
- * the caller keeps its struct, whose memory lives until the writer has let go of it too. Threads: every function of a format
- * is called without the GIL, on any thread, and takes it; the library is called without it. A call that comes while the
- * interpreter ends fails and touches nothing.
+ * Everything that can be said in Python is said there; the GIL, exceptions and batches are into_python.c's. Here: the table's
+ * functions, and the type FormatSink, the file that a writer writes to. A batch that is written is shared, not copied: the
+ * caller keeps its struct, whose memory lives until the writer has let go of it too. Threads: every function of a format is
+ * called without the GIL, on any thread, and takes it; the library is called without it.
  */
 #include "native.h"
 
@@ -15,7 +14,7 @@
 
 #define MODULE "qanat._formats"
 
-static atomic_bool shut_down; /* no call enters the interpreter any more */
+static const struct native_code code = { MODULE, "a format", QN_ERR_INTERNAL };
 
 /* A registered format; it lives as long as the process. */
 struct python_format {
@@ -33,75 +32,9 @@ struct python_writer {
     PyObject *sink;
 };
 
-struct python_stream {
-    PyObject *batches; /* an iterator with close() */
-    struct ArrowSchema schema;
-};
-
-/* Take the GIL; false where there is no interpreter to run in. */
-static bool enter(struct native_callback *call, struct qn_error *err)
-{
-    if (atomic_load(&shut_down) || !Py_IsInitialized()) {
-        qn_error_set(err, QN_ERR_CLOSED, "the Python interpreter has ended");
-        return false;
-    }
-    native_callback_begin(call);
-    return true;
-}
-
-void native_format_shutdown(void)
-{
-    atomic_store(&shut_down, true);
-}
-
-/* ---- exceptions ------------------------------------------------------------------------------------------------ */
-
-/* The answer of failure() in *err. -1 with an exception set. */
-static int fill(PyObject *told, struct qn_error *err)
-{
-    int status = 0;
-    const char *message = NULL;
-    const char *detail = NULL;
-    const char *hint = NULL;
-    const char *column = NULL;
-    long long row = -1;
-    if (!PyArg_ParseTuple(told, "isssLz:failure", &status, &message, &detail, &hint, &row, &column)) {
-        return -1;
-    }
-    qn_error_set(err, (enum qn_status)status, "%s", message);
-    if (hint[0] != '\0') {
-        qn_error_hint(err, "%s", hint);
-    }
-    qn_error_place(err, row, column);
-    PyOS_snprintf(err->detail, sizeof err->detail, "%s", detail); /* cut by failure() already */
-    return 0;
-}
-
-/* The exception that is set as an error. One that stops the program is kept for whoever called the library. */
 static enum qn_status fail(struct qn_error *err)
 {
-    struct qn_error unused;
-    err = err != NULL ? err : &unused;
-    PyObject *exception = native_exception_take();
-    if (exception == NULL) {
-        return qn_error_set(err, QN_ERR_INTERNAL, "a format in Python failed without an exception");
-    }
-    PyObject *module = PyImport_ImportModule(MODULE);
-    PyObject *told = module == NULL ? NULL : PyObject_CallMethod(module, "failure", "O", exception);
-    if (told == Py_None) {
-        native_exception_set(Py_NewRef(exception));
-        if (!native_interrupt_keep()) {
-            PyErr_Clear();
-        }
-        qn_error_set(err, QN_ERR_CANCELLED, "interrupted");
-    } else if (told == NULL || fill(told, err) < 0) {
-        PyErr_Clear();
-        qn_error_set(err, QN_ERR_INTERNAL, "%s, of which no more can be told", Py_TYPE(exception)->tp_name);
-    }
-    Py_XDECREF(told);
-    Py_XDECREF(module);
-    Py_DECREF(exception);
-    return err->status;
+    return native_into_python_fail(&code, err);
 }
 
 /* ---- the file that a writer writes to -------------------------------------------------------------------------- */
@@ -244,121 +177,20 @@ static enum qn_status writer_fail(const struct python_writer *writer, struct qn_
 
 /* ---- reading ----------------------------------------------------------------------------------------------------- */
 
-/* The struct inside a capsule that a method without arguments gives: a pyarrow schema's __arrow_c_schema__(). */
-static int take_schema(PyObject *object, struct ArrowSchema *out)
-{
-    PyObject *capsule = PyObject_CallMethod(object, "__arrow_c_schema__", NULL);
-    struct ArrowSchema *schema = capsule == NULL ? NULL : PyCapsule_GetPointer(capsule, "arrow_schema");
-    if (schema != NULL) {
-        *out = *schema;
-        schema->release = NULL;
-    }
-    Py_XDECREF(capsule);
-    return schema == NULL ? -1 : 0;
-}
-
-static int take_array(PyObject *batch, struct ArrowArray *out)
-{
-    PyObject *pair = PyObject_CallMethod(batch, "__arrow_c_array__", NULL);
-    PyObject *capsule = pair == NULL ? NULL : PyTuple_GetItem(pair, 1);
-    struct ArrowArray *array = capsule == NULL ? NULL : PyCapsule_GetPointer(capsule, "arrow_array");
-    if (array != NULL) {
-        *out = *array;
-        array->release = NULL;
-    }
-    Py_XDECREF(pair);
-    return array == NULL ? -1 : 0;
-}
-
-static enum qn_status stream_schema(void *self, struct ArrowSchema *out, struct qn_error *err)
-{
-    struct python_stream *stream = self;
-    return native_schema_copy(&stream->schema, NATIVE_LAYOUT_SAME, out)
-               ? QN_OK
-               : qn_error_set(err, QN_ERR_NO_MEMORY, "out of memory");
-}
-
-static enum qn_status stream_next(void *self, struct ArrowArray *out, struct qn_error *err)
-{
-    struct python_stream *stream = self;
-    struct native_callback call;
-    if (!enter(&call, err)) {
-        return QN_ERR_CLOSED;
-    }
-    PyObject *batch = PyIter_Next(stream->batches);
-    bool failed = batch != NULL ? take_array(batch, out) < 0 : PyErr_Occurred() != NULL;
-    Py_XDECREF(batch);
-    enum qn_status status = failed ? fail(err) : QN_OK;
-    native_callback_end(&call);
-    return status;
-}
-
-static void stream_free(void *self)
-{
-    struct python_stream *stream = self;
-    struct native_callback call;
-    struct qn_error unused;
-    if (enter(&call, &unused)) {
-        PyObject *done = PyObject_CallMethod(stream->batches, "close", NULL);
-        if (done == NULL) {
-            PyErr_WriteUnraisable(stream->batches);
-        }
-        Py_XDECREF(done);
-        Py_DECREF(stream->batches);
-        native_callback_end(&call);
-    }
-    if (stream->schema.release != NULL) {
-        stream->schema.release(&stream->schema);
-    }
-    free(stream);
-}
-
 /* With the GIL. A stream of what read() gave: (schema, iterator of batches, whether all columns come). */
 static enum qn_status make_stream(PyObject *told, struct ArrowArrayStream *out, bool *all_out, struct qn_error *err)
 {
-    static const struct qn_stream_calls calls = { sizeof calls, stream_schema, stream_next, stream_free };
     PyObject *schema = NULL;
     PyObject *batches = NULL;
     int all = 1;
     if (!PyArg_ParseTuple(told, "OOp:read", &schema, &batches, &all)) {
         return fail(err);
     }
-    struct python_stream *stream = calloc(1, sizeof *stream);
-    if (stream == NULL) {
-        return qn_error_set(err, QN_ERR_NO_MEMORY, "out of memory");
+    enum qn_status status = native_stream_of_iterator(&code, schema, batches, out, err);
+    if (status == QN_OK) {
+        *all_out = all != 0;
     }
-    if (take_schema(schema, &stream->schema) < 0) {
-        free(stream);
-        return fail(err);
-    }
-    stream->batches = Py_NewRef(batches);
-    enum qn_status status = qn_stream_new(&calls, stream, out, err);
-    if (status != QN_OK) {
-        stream->schema.release(&stream->schema);
-        Py_DECREF(stream->batches);
-        free(stream);
-        return status;
-    }
-    *all_out = all != 0;
-    return QN_OK;
-}
-
-/* The columns asked for as a list, or None. */
-static PyObject *list_columns(const struct qn_format_input *input)
-{
-    if (input->columns == NULL) {
-        return Py_NewRef(Py_None);
-    }
-    PyObject *list = PyList_New((Py_ssize_t)input->n_columns);
-    for (size_t i = 0; list != NULL && i < input->n_columns; i++) {
-        PyObject *name = PyUnicode_FromString(input->columns[i]);
-        if (name == NULL) {
-            Py_CLEAR(list);
-            break;
-        }
-        PyList_SET_ITEM(list, (Py_ssize_t)i, name);
-    }
-    return list;
+    return status;
 }
 
 static enum qn_status format_read(void *context, const struct qn_format_input *input, struct ArrowArrayStream *out,
@@ -366,10 +198,11 @@ static enum qn_status format_read(void *context, const struct qn_format_input *i
 {
     struct python_format *format = context;
     struct native_callback call;
-    if (!enter(&call, err)) {
+    if (!native_into_python_begin(&call, err)) {
         return QN_ERR_CLOSED;
     }
-    PyObject *columns = list_columns(input);
+    PyObject *columns =
+        input->columns == NULL ? Py_NewRef(Py_None) : native_list_of_texts(input->columns, input->n_columns);
     PyObject *told = columns == NULL ? NULL
                                      : PyObject_CallMethod(format->object, "read", "isOz", input->fd, input->name,
                                                            columns, input->options);
@@ -385,7 +218,7 @@ static enum qn_status format_count(void *context, const struct qn_format_input *
 {
     struct python_format *format = context;
     struct native_callback call;
-    if (!enter(&call, err)) {
+    if (!native_into_python_begin(&call, err)) {
         return QN_ERR_CLOSED;
     }
     PyObject *told = PyObject_CallMethod(format->object, "count", "isz", input->fd, input->name, input->options);
@@ -417,8 +250,7 @@ static void format_writer_free(void *self)
 {
     struct python_writer *writer = self;
     struct native_callback call;
-    struct qn_error unused;
-    if (enter(&call, &unused)) {
+    if (native_into_python_begin(&call, NULL)) {
         writer_drop(writer);
         native_callback_end(&call);
     } else {
@@ -463,7 +295,7 @@ static enum qn_status format_writer_new(void *context, const struct ArrowSchema 
     if (writer == NULL) {
         return qn_error_set(err, QN_ERR_NO_MEMORY, "out of memory");
     }
-    if (!enter(&call, err)) {
+    if (!native_into_python_begin(&call, err)) {
         free(writer);
         return QN_ERR_CLOSED;
     }
@@ -510,7 +342,7 @@ static enum qn_status format_write(void *self, struct ArrowArray *batch, struct 
     if (!share(batch, &copy)) {
         return qn_error_set(err, QN_ERR_NO_MEMORY, "out of memory");
     }
-    if (!enter(&call, err)) {
+    if (!native_into_python_begin(&call, err)) {
         copy.release(&copy);
         return QN_ERR_CLOSED;
     }
@@ -529,7 +361,7 @@ static enum qn_status format_finish(void *self, struct qn_error *err)
 {
     struct python_writer *writer = self;
     struct native_callback call;
-    if (!enter(&call, err)) {
+    if (!native_into_python_begin(&call, err)) {
         return QN_ERR_CLOSED;
     }
     enum qn_status status = writer_done(writer, PyObject_CallMethod(writer->object, "finish", NULL), err);

@@ -29,8 +29,7 @@ static PyObject *shutdown(PyObject *module, PyObject *unused)
 {
     (void)unused;
     Py_BEGIN_ALLOW_THREADS qn_processor_shutdown();
-    Py_END_ALLOW_THREADS native_python_runtime_shutdown();
-    native_format_shutdown();
+    Py_END_ALLOW_THREADS native_into_python_shutdown();
     native_log_clear(PyModule_GetState(module));
     native_interrupt_clear();
     Py_RETURN_NONE;
@@ -131,6 +130,7 @@ static int execute(PyObject *module)
                                            "process. Use threads, or processes");
         return -1;
     }
+    native_into_python_init();
     state->text_c_stream = PyUnicode_InternFromString("__arrow_c_stream__");
     state->text_c_array = PyUnicode_InternFromString("__arrow_c_array__");
     if (state->text_c_stream == NULL || state->text_c_array == NULL || native_errors_init(state) < 0 ||

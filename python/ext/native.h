@@ -243,13 +243,39 @@ PyObject *native_execution_run(struct native_state *state, struct qn_processor *
                                struct native_shared_schema *schema, struct ArrowArrayStream *rows,
                                struct ArrowArrayStream *checkpoint);
 
+/* ---- into_python.c: Python code that the library calls ------------------------------------------------------------ */
+
+/* Whose code it is. */
+struct native_code {
+    const char
+        *module; /* its failure(exception) gives (status, message, detail, hint, retryable, retry_after_ms) and, where
+                            * it is known, (row, column); None for an exception that stops the program */
+    const char *what;      /* "a connector" */
+    enum qn_status status; /* where failure() fails too */
+};
+/* Calls may come, and none any more: the interpreter is about to end, and what comes fails from now on. */
+void native_into_python_init(void);
+void native_into_python_shutdown(void);
+/* No GIL. Begin a callback; false, with QN_ERR_CLOSED in *err, where there is no interpreter to run in. Whoever has begun ends
+ * it by native_callback_end. */
+bool native_into_python_begin(struct native_callback *call, struct qn_error *err);
+/* The exception that is set, which is used up, as an error, whose status is returned. One that stops the program is kept for
+ * whoever called the library. `err` may be NULL. */
+enum qn_status native_into_python_fail(const struct native_code *code, struct qn_error *err);
+/* A list of str, new; NULL with an exception set. */
+PyObject *native_list_of_texts(const char *const *texts, size_t n);
+/* A stream of an iterator of batches that has a method close(); `schema` and the batches are any objects of the PyCapsule
+ * protocol. Both are borrowed, the stream holds what it needs, and it is read and released without the GIL. Where this fails
+ * the iterator has been closed. `code` outlives the stream. */
+enum qn_status native_stream_of_iterator(const struct native_code *code, PyObject *schema, PyObject *batches,
+                                         struct ArrowArrayStream *out, struct qn_error *err);
+
 /* ---- connector.c and python_runtime.c ---------------------------------------------------------------------------- */
 
 extern PyType_Spec native_connector_spec;
 /* Register the runtime python:: of connectors; it imports nothing until a connector is opened. */
 int native_python_runtime_init(struct native_state *state);
-/* The interpreter is about to end: connectors in Python fail from now on. */
-void native_python_runtime_shutdown(void);
+
 /* ---- format.c ---------------------------------------------------------------------------------------------------- */
 
 extern PyType_Spec native_sink_spec;
@@ -257,8 +283,6 @@ extern PyType_Spec native_sink_spec;
 PyObject *native_format_register(PyObject *module, PyObject *args);
 /* Import qanat._formats and register what it has, once; without pyarrow that is nothing. -1 with an exception set. */
 int native_formats_ensure(void);
-/* The interpreter is about to end: formats in Python fail from now on. */
-void native_format_shutdown(void);
 
 /* ---- module.c -------------------------------------------------------------------------------------------------- */
 

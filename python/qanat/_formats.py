@@ -133,8 +133,9 @@ _STATUSES: dict[str, int] = {
 }
 
 
-def failure(error: BaseException) -> tuple[int, str, str, str, int, str | None] | None:
-    """Status, message, detail, hint, row and column of an exception; None for one that stops the program."""
+def failure(error: BaseException) -> tuple[int, str, str, str, bool, int, int, str | None] | None:
+    """Status, message, detail, hint, whether and after how many milliseconds it may be retried, row and column of an
+    exception; None for one that stops the program."""
     if not isinstance(error, Exception):
         return None
     known = _known(error)
@@ -143,6 +144,8 @@ def failure(error: BaseException) -> tuple[int, str, str, str, int, str | None] 
         _plain(str(known)),
         _plain(known.detail or "", 500),
         _plain(known.hint or "", 500),
+        False,
+        0,
         -1 if known.row is None else known.row,
         None if known.column is None else _plain(known.column, 120),
     )

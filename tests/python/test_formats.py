@@ -440,7 +440,7 @@ def test_without_pyarrow_nothing_is_registered(tmp_path: Path) -> None:
 
 def test_failures_of_any_kind_have_a_status() -> None:
     told = _formats.failure(ValueError("two\nlines \0"))
-    assert told == (11, "two lines \ufffd", "", "", -1, None)
+    assert told == (11, "two lines \ufffd", "", "", False, 0, -1, None)
     assert _formats.failure(KeyboardInterrupt()) is None
     for error, status in (
         (MemoryError("x"), 1),
