@@ -22,41 +22,6 @@ static struct bundle_object *bundle_of(PyObject *object)
     return (struct bundle_object *)object;
 }
 
-/* Begin a call of the library; NULL with an exception set where there can be none. */
-static struct qn_bundle *enter(struct bundle_object *self)
-{
-    if (self->bundle == NULL) {
-        native_fail(self->state, QN_ERR_CLOSED, "the bundle is closed");
-        return NULL;
-    }
-    if (self->running) {
-        native_fail(self->state, QN_ERR_BUSY, "the bundle is in use by another call: one at a time");
-        return NULL;
-    }
-    self->running = true;
-    native_log_refresh(self->state);
-    return self->bundle;
-}
-
-/* End it; false with an exception set where it failed, or where a signal handler raised one. */
-static bool leave(struct bundle_object *self, enum qn_status status, const struct qn_error *err)
-{
-    self->running = false;
-    if (status != QN_OK) {
-        native_raise(self->state, err, NULL);
-        return false;
-    }
-    return !native_interrupt_take();
-}
-
-/* Call the library without the GIL: CALL(status = qn_bundle_...(bundle, ..., &err)). */
-#define CALL(expression)                                                                                               \
-    do {                                                                                                               \
-        PyThreadState *thread_state = PyEval_SaveThread();                                                             \
-        expression;                                                                                                    \
-        PyEval_RestoreThread(thread_state);                                                                            \
-    } while (false)
-
 /* A text of the library as a str; it is freed. NULL gives None. */
 static PyObject *text_out(char *text)
 {
@@ -66,6 +31,93 @@ static PyObject *text_out(char *text)
     PyObject *result = PyUnicode_DecodeUTF8(text, (Py_ssize_t)strlen(text), NULL);
     qn_text_free(text);
     return result;
+}
+
+/* One call of the library: begun by enter(), made by CALL, and ended by the leave() of what it gives. */
+struct call {
+    struct bundle_object *self;
+    struct qn_bundle *bundle;
+    struct qn_error err;
+    enum qn_status status;
+};
+
+/* Begin a call; false with an exception set where there can be none. */
+static bool enter(PyObject *object, struct call *call)
+{
+    struct bundle_object *self = bundle_of(object);
+    if (self->bundle == NULL) {
+        native_fail(self->state, QN_ERR_CLOSED, "the bundle is closed");
+        return false;
+    }
+    if (self->running) {
+        native_fail(self->state, QN_ERR_BUSY, "the bundle is in use by another call: one at a time");
+        return false;
+    }
+    self->running = true;
+    native_log_refresh(self->state);
+    *call = (struct call){ .self = self, .bundle = self->bundle, .err = QN_ERROR_INIT };
+    return true;
+}
+
+/* End it; false with an exception set where it failed, or where a signal handler raised one. */
+static bool leave(struct call *call)
+{
+    call->self->running = false;
+    if (call->status != QN_OK) {
+        native_raise(call->self->state, &call->err, NULL);
+        return false;
+    }
+    return !native_interrupt_take();
+}
+
+static PyObject *leave_none(struct call *call)
+{
+    return leave(call) ? Py_NewRef(Py_None) : NULL;
+}
+
+static PyObject *leave_number(struct call *call, int64_t number)
+{
+    return leave(call) ? PyLong_FromLongLong(number) : NULL;
+}
+
+/* `text` is the library's, or NULL where it gave none. */
+static PyObject *leave_text(struct call *call, char *text)
+{
+    if (!leave(call)) {
+        qn_text_free(call->status == QN_OK ? text : NULL);
+        return NULL;
+    }
+    return text_out(text);
+}
+
+/* Call the library without the GIL: CALL(call.status = qn_bundle_...(call.bundle, ..., &call.err)). */
+#define CALL(expression)                                                                                               \
+    do {                                                                                                               \
+        PyThreadState *thread_state = PyEval_SaveThread();                                                             \
+        expression;                                                                                                    \
+        PyEval_RestoreThread(thread_state);                                                                            \
+    } while (false)
+
+/* An argument that is a text, for "O&" of PyArg_ParseTuple; borrowed from it. */
+struct text {
+    struct native_state *state;
+    const char *what;
+    const char *text;
+};
+#define TEXT(object, name) ((struct text){ .state = bundle_of(object)->state, .what = (name) })
+
+static int read_text(PyObject *value, void *out)
+{
+    struct text *text = out;
+    text->text = native_text(text->state, value, text->what);
+    return text->text != NULL;
+}
+
+/* The same, where None gives NULL. */
+static int read_optional(PyObject *value, void *out)
+{
+    struct text *text = out;
+    return native_optional_text(text->state, value, text->what, &text->text) == 0;
 }
 
 /* ---- open and close -------------------------------------------------------------------------------------------- */
@@ -136,21 +188,16 @@ PyDoc_STRVAR(close_doc, "close()\n--\n\nDrop what is pending and close. Closing 
 static PyObject *bundle_close(PyObject *object, PyObject *unused)
 {
     (void)unused;
-    struct bundle_object *self = bundle_of(object);
-    if (self->bundle == NULL) {
+    struct call call;
+    if (bundle_of(object)->bundle == NULL) {
         Py_RETURN_NONE;
     }
-    struct qn_bundle *bundle = enter(self);
-    if (bundle == NULL) {
+    if (!enter(object, &call)) {
         return NULL;
     }
-    self->bundle = NULL;
-    CALL(qn_bundle_free(bundle));
-    self->running = false;
-    if (native_interrupt_take()) {
-        return NULL;
-    }
-    Py_RETURN_NONE;
+    call.self->bundle = NULL;
+    CALL(qn_bundle_free(call.bundle));
+    return leave_none(&call);
 }
 
 static int bundle_traverse(PyObject *object, visitproc visit, void *arg)
@@ -178,58 +225,37 @@ PyDoc_STRVAR(set_config_doc, "set_config(key, value, store)\n--\n\nSet \"section
 
 static PyObject *bundle_set_config(PyObject *object, PyObject *args)
 {
-    struct bundle_object *self = bundle_of(object);
-    PyObject *key = NULL;
-    PyObject *value = NULL;
+    struct text key = TEXT(object, "key");
+    struct text value = TEXT(object, "value");
     int store = 0;
-    const char *value_text = NULL;
-    if (!PyArg_ParseTuple(args, "OOp:set_config", &key, &value, &store) ||
-        native_optional_text(self->state, value, "value", &value_text) < 0) {
+    struct call call;
+    if (!PyArg_ParseTuple(args, "O&O&p:set_config", read_text, &key, read_optional, &value, &store) ||
+        !enter(object, &call)) {
         return NULL;
     }
-    const char *key_text = native_text(self->state, key, "key");
-    struct qn_bundle *bundle = key_text == NULL ? NULL : enter(self);
-    if (bundle == NULL) {
-        return NULL;
-    }
-    struct qn_error err = QN_ERROR_INIT;
-    enum qn_status status;
-    CALL(status = qn_bundle_set_config(bundle, key_text, value_text, store != 0, &err));
-    return leave(self, status, &err) ? Py_NewRef(Py_None) : NULL;
+    CALL(call.status = qn_bundle_set_config(call.bundle, key.text, value.text, store != 0, &call.err));
+    return leave_none(&call);
 }
 
 typedef enum qn_status (*named_function)(struct qn_bundle *, const char *, char **, struct qn_error *);
 
-/* A call with one text (or None) that gives one. */
+/* A call with one text that gives one. */
 static PyObject *call_named(PyObject *object, PyObject *name, const char *what, named_function function)
 {
-    struct bundle_object *self = bundle_of(object);
-    const char *text = NULL;
-    if (native_optional_text(self->state, name, what, &text) < 0) {
+    struct text text = TEXT(object, what);
+    struct call call;
+    if (!read_text(name, &text) || !enter(object, &call)) {
         return NULL;
     }
-    struct qn_bundle *bundle = enter(self);
-    if (bundle == NULL) {
-        return NULL;
-    }
-    struct qn_error err = QN_ERROR_INIT;
     char *out = NULL;
-    enum qn_status status;
-    CALL(status = function(bundle, text, &out, &err));
-    if (!leave(self, status, &err)) {
-        qn_text_free(status == QN_OK ? out : NULL);
-        return NULL;
-    }
-    return text_out(out);
+    CALL(call.status = function(call.bundle, text.text, &out, &call.err));
+    return leave_text(&call, out);
 }
 
 PyDoc_STRVAR(config_doc, "config(key)\n--\n\nThe value of \"section.key\" that counts, or None.");
 
 static PyObject *bundle_config(PyObject *object, PyObject *key)
 {
-    if (native_text(bundle_of(object)->state, key, "key") == NULL) {
-        return NULL;
-    }
     return call_named(object, key, "key", qn_bundle_config);
 }
 
@@ -237,117 +263,84 @@ PyDoc_STRVAR(import_connector_doc, "import_connector(name, uri, platform, tempor
 
 static PyObject *bundle_import_connector(PyObject *object, PyObject *args)
 {
-    struct bundle_object *self = bundle_of(object);
-    PyObject *name = NULL;
-    PyObject *uri = NULL;
-    PyObject *platform = NULL;
+    struct text name = TEXT(object, "name");
+    struct text uri = TEXT(object, "uri");
+    struct text platform = TEXT(object, "platform");
     int temporary = 0;
-    const char *platform_text = NULL;
-    if (!PyArg_ParseTuple(args, "OOOp:import_connector", &name, &uri, &platform, &temporary) ||
-        native_optional_text(self->state, platform, "platform", &platform_text) < 0) {
+    struct call call;
+    if (!PyArg_ParseTuple(args, "O&O&O&p:import_connector", read_text, &name, read_text, &uri, read_optional, &platform,
+                          &temporary) ||
+        !enter(object, &call)) {
         return NULL;
     }
-    const char *name_text = native_text(self->state, name, "name");
-    const char *uri_text = name_text == NULL ? NULL : native_text(self->state, uri, "uri");
-    struct qn_bundle *bundle = uri_text == NULL ? NULL : enter(self);
-    if (bundle == NULL) {
-        return NULL;
-    }
-    struct qn_error err = QN_ERROR_INIT;
-    enum qn_status status;
-    CALL(status = qn_bundle_import_connector(bundle, name_text, uri_text, platform_text, temporary != 0, &err));
-    return leave(self, status, &err) ? Py_NewRef(Py_None) : NULL;
-}
-
-typedef enum qn_status (*pair_function)(struct qn_bundle *, const char *, const char *, bool, struct qn_error *);
-
-/* A call with a name, a second text (None where `optional`) and whether the connector is a temporary one. */
-static PyObject *call_pair(PyObject *object, PyObject *args, const char *what, bool optional, pair_function function)
-{
-    struct bundle_object *self = bundle_of(object);
-    PyObject *name = NULL;
-    PyObject *second = NULL;
-    int temporary = 0;
-    if (!PyArg_ParseTuple(args, "OOp", &name, &second, &temporary)) {
-        return NULL;
-    }
-    const char *name_text = native_text(self->state, name, "name");
-    const char *second_text = NULL;
-    if (name_text == NULL || (optional && native_optional_text(self->state, second, what, &second_text) < 0) ||
-        (!optional && (second_text = native_text(self->state, second, what)) == NULL)) {
-        return NULL;
-    }
-    struct qn_bundle *bundle = enter(self);
-    if (bundle == NULL) {
-        return NULL;
-    }
-    struct qn_error err = QN_ERROR_INIT;
-    enum qn_status status;
-    CALL(status = function(bundle, name_text, second_text, temporary != 0, &err));
-    return leave(self, status, &err) ? Py_NewRef(Py_None) : NULL;
+    CALL(call.status =
+             qn_bundle_import_connector(call.bundle, name.text, uri.text, platform.text, temporary != 0, &call.err));
+    return leave_none(&call);
 }
 
 PyDoc_STRVAR(drop_connector_doc, "drop_connector(name, platform, temporary)\n--\n\nForget a connector.");
 
 static PyObject *bundle_drop_connector(PyObject *object, PyObject *args)
 {
-    return call_pair(object, args, "platform", true, qn_bundle_drop_connector);
+    struct text name = TEXT(object, "name");
+    struct text platform = TEXT(object, "platform");
+    int temporary = 0;
+    struct call call;
+    if (!PyArg_ParseTuple(args, "O&O&p:drop_connector", read_text, &name, read_optional, &platform, &temporary) ||
+        !enter(object, &call)) {
+        return NULL;
+    }
+    CALL(call.status = qn_bundle_drop_connector(call.bundle, name.text, platform.text, temporary != 0, &call.err));
+    return leave_none(&call);
 }
 
 PyDoc_STRVAR(rename_connector_doc, "rename_connector(name, new_name, temporary)\n--\n\nGive a connector a new name.");
 
 static PyObject *bundle_rename_connector(PyObject *object, PyObject *args)
 {
-    return call_pair(object, args, "new_name", false, qn_bundle_rename_connector);
+    struct text name = TEXT(object, "name");
+    struct text new_name = TEXT(object, "new_name");
+    int temporary = 0;
+    struct call call;
+    if (!PyArg_ParseTuple(args, "O&O&p:rename_connector", read_text, &name, read_text, &new_name, &temporary) ||
+        !enter(object, &call)) {
+        return NULL;
+    }
+    CALL(call.status = qn_bundle_rename_connector(call.bundle, name.text, new_name.text, temporary != 0, &call.err));
+    return leave_none(&call);
 }
 
 PyDoc_STRVAR(create_source_doc, "create_source(connector, arguments, pack, save_as)\n--\n\nMake a source; its id.");
 
 static PyObject *bundle_create_source(PyObject *object, PyObject *args)
 {
-    struct bundle_object *self = bundle_of(object);
-    PyObject *connector = NULL;
-    PyObject *arguments = NULL;
-    PyObject *pack = NULL;
-    PyObject *save_as = NULL;
-    const char *arguments_text = NULL;
-    const char *save_as_text = NULL;
-    if (!PyArg_ParseTuple(args, "OOOO:create_source", &connector, &arguments, &pack, &save_as) ||
-        native_optional_text(self->state, arguments, "arguments", &arguments_text) < 0 ||
-        native_optional_text(self->state, save_as, "save_as", &save_as_text) < 0) {
+    struct text connector = TEXT(object, "connector");
+    struct text arguments = TEXT(object, "arguments");
+    struct text pack = TEXT(object, "pack");
+    struct text save_as = TEXT(object, "save_as");
+    struct call call;
+    if (!PyArg_ParseTuple(args, "O&O&O&O&:create_source", read_text, &connector, read_optional, &arguments, read_text,
+                          &pack, read_optional, &save_as) ||
+        !enter(object, &call)) {
         return NULL;
     }
-    const char *connector_text = native_text(self->state, connector, "connector");
-    const char *pack_text = connector_text == NULL ? NULL : native_text(self->state, pack, "pack");
-    struct qn_bundle *bundle = pack_text == NULL ? NULL : enter(self);
-    if (bundle == NULL) {
-        return NULL;
-    }
-    struct qn_error err = QN_ERROR_INIT;
     char *id = NULL;
-    enum qn_status status;
-    CALL(status = qn_bundle_create_source(bundle, connector_text, arguments_text, pack_text, save_as_text, &id, &err));
-    if (!leave(self, status, &err)) {
-        qn_text_free(status == QN_OK ? id : NULL);
-        return NULL;
-    }
-    return text_out(id);
+    CALL(call.status = qn_bundle_create_source(call.bundle, connector.text, arguments.text, pack.text, save_as.text,
+                                               &id, &call.err));
+    return leave_text(&call, id);
 }
 
 PyDoc_STRVAR(drop_source_doc, "drop_source(id)\n--\n\nForget a source; its blocks stay.");
 
 static PyObject *bundle_drop_source(PyObject *object, PyObject *id)
 {
-    struct bundle_object *self = bundle_of(object);
-    const char *text = native_text(self->state, id, "id");
-    struct qn_bundle *bundle = text == NULL ? NULL : enter(self);
-    if (bundle == NULL) {
+    struct text text = TEXT(object, "id");
+    struct call call;
+    if (!read_text(id, &text) || !enter(object, &call)) {
         return NULL;
     }
-    struct qn_error err = QN_ERROR_INIT;
-    enum qn_status status;
-    CALL(status = qn_bundle_drop_source(bundle, text, &err));
-    return leave(self, status, &err) ? Py_NewRef(Py_None) : NULL;
+    CALL(call.status = qn_bundle_drop_source(call.bundle, text.text, &call.err));
+    return leave_none(&call);
 }
 
 /* ---- fetch ------------------------------------------------------------------------------------------------------- */
@@ -377,10 +370,10 @@ static int report(void *context, const struct qn_fetch_progress *now)
     return progress->raised != NULL;
 }
 
-/* What a fetch that has ended gives to Python: the results are kept also where it failed. */
-static PyObject *fetched(struct bundle_object *self, enum qn_status status, char *results, const struct qn_error *err,
-                         struct progress *progress)
+/* End a fetch: its results are kept also where it failed. */
+static PyObject *leave_fetch(struct call *call, char *results, struct progress *progress)
 {
+    struct bundle_object *self = call->self;
     self->running = false;
     PyObject *text = text_out(results);
     if (text != NULL) {
@@ -389,9 +382,9 @@ static PyObject *fetched(struct bundle_object *self, enum qn_status status, char
     if (progress->raised != NULL) {
         native_exception_set(progress->raised);
         Py_CLEAR(text);
-    } else if (text != NULL && status != QN_OK) {
+    } else if (text != NULL && call->status != QN_OK) {
         Py_CLEAR(text);
-        native_raise(self->state, err, NULL);
+        native_raise(self->state, &call->err, NULL);
     } else if (native_interrupt_take()) {
         Py_CLEAR(text);
     }
@@ -406,22 +399,21 @@ PyDoc_STRVAR(
 
 static PyObject *bundle_fetch(PyObject *object, PyObject *args)
 {
-    struct bundle_object *self = bundle_of(object);
-    PyObject *pack = NULL;
-    PyObject *source = NULL;
+    struct text pack = TEXT(object, "pack");
+    struct text source = TEXT(object, "source");
     int mode = 0;
     int dry_run = 0;
     int quarantine = 0;
     int retry = 0;
-    const char *pack_text = NULL;
     struct progress progress = { .callback = Py_None };
     struct qn_fetch_options options = QN_FETCH_OPTIONS_INIT;
-    if (!PyArg_ParseTuple(args, "OipppiOO:fetch", &pack, &mode, &dry_run, &quarantine, &retry, &options.parallel,
-                          &source, &progress.callback) ||
-        native_optional_text(self->state, pack, "pack", &pack_text) < 0 ||
-        native_optional_text(self->state, source, "source", &options.source) < 0) {
+    struct call call;
+    if (!PyArg_ParseTuple(args, "O&ipppiO&O:fetch", read_optional, &pack, &mode, &dry_run, &quarantine, &retry,
+                          &options.parallel, read_optional, &source, &progress.callback) ||
+        !enter(object, &call)) {
         return NULL;
     }
+    options.source = source.text;
     options.dry_run = dry_run != 0;
     options.quarantine = quarantine != 0;
     options.retry = retry != 0;
@@ -429,16 +421,11 @@ static PyObject *bundle_fetch(PyObject *object, PyObject *args)
         options.progress = report;
         options.progress_context = &progress;
     }
-    struct qn_bundle *bundle = enter(self);
-    if (bundle == NULL) {
-        return NULL;
-    }
-    Py_CLEAR(self->results);
-    struct qn_error err = QN_ERROR_INIT;
+    Py_CLEAR(call.self->results);
     char *results = NULL;
-    enum qn_status status;
-    CALL(status = qn_bundle_fetch(bundle, pack_text, (enum qn_fetch_mode)mode, &options, &results, &err));
-    return fetched(self, status, results, &err, &progress);
+    CALL(call.status =
+             qn_bundle_fetch(call.bundle, pack.text, (enum qn_fetch_mode)mode, &options, &results, &call.err));
+    return leave_fetch(&call, results, &progress);
 }
 
 static PyObject *bundle_results(PyObject *object, void *closure)
@@ -452,58 +439,41 @@ PyDoc_STRVAR(put_doc, "put(pack, location, version, format, replace, data)\n--\n
 
 static PyObject *bundle_put(PyObject *object, PyObject *args)
 {
-    struct bundle_object *self = bundle_of(object);
-    PyObject *pack = NULL;
-    PyObject *location = NULL;
-    PyObject *version = NULL;
-    PyObject *format = NULL;
+    struct text pack = TEXT(object, "pack");
+    struct text location = TEXT(object, "location");
+    struct text version = TEXT(object, "version");
+    struct text format = TEXT(object, "format");
     PyObject *data = NULL;
     int replace = 0;
-    const char *format_text = NULL;
-    if (!PyArg_ParseTuple(args, "OOOOpO:put", &pack, &location, &version, &format, &replace, &data) ||
-        native_optional_text(self->state, format, "format", &format_text) < 0) {
-        return NULL;
-    }
-    const char *pack_text = native_text(self->state, pack, "pack");
-    const char *location_text = pack_text == NULL ? NULL : native_text(self->state, location, "location");
-    const char *version_text = location_text == NULL ? NULL : native_text(self->state, version, "version");
     struct ArrowArrayStream stream;
-    if (version_text == NULL || native_rows_import(self->state, data, &stream) < 0) {
+    struct call call;
+    if (!PyArg_ParseTuple(args, "O&O&O&O&pO:put", read_text, &pack, read_text, &location, read_text, &version,
+                          read_optional, &format, &replace, &data) ||
+        native_rows_import(bundle_of(object)->state, data, &stream) < 0) {
         return NULL;
     }
-    struct qn_bundle *bundle = enter(self);
-    if (bundle == NULL) {
+    if (!enter(object, &call)) {
         CALL(stream.release(&stream));
         return NULL;
     }
-    struct qn_error err = QN_ERROR_INIT;
     int64_t rows = -1;
-    enum qn_status status;
-    CALL(status = qn_bundle_put(bundle, pack_text, location_text, version_text, format_text, replace != 0, &stream,
-                                &rows, &err));
-    return leave(self, status, &err) ? PyLong_FromLongLong(rows) : NULL;
+    CALL(call.status = qn_bundle_put(call.bundle, pack.text, location.text, version.text, format.text, replace != 0,
+                                     &stream, &rows, &call.err));
+    return leave_number(&call, rows);
 }
 
 PyDoc_STRVAR(remove_doc, "remove(pack, location)\n--\n\nTake a block out of a pack.");
 
 static PyObject *bundle_remove(PyObject *object, PyObject *args)
 {
-    struct bundle_object *self = bundle_of(object);
-    PyObject *pack = NULL;
-    PyObject *location = NULL;
-    if (!PyArg_ParseTuple(args, "OO:remove", &pack, &location)) {
+    struct text pack = TEXT(object, "pack");
+    struct text location = TEXT(object, "location");
+    struct call call;
+    if (!PyArg_ParseTuple(args, "O&O&:remove", read_text, &pack, read_text, &location) || !enter(object, &call)) {
         return NULL;
     }
-    const char *pack_text = native_text(self->state, pack, "pack");
-    const char *location_text = pack_text == NULL ? NULL : native_text(self->state, location, "location");
-    struct qn_bundle *bundle = location_text == NULL ? NULL : enter(self);
-    if (bundle == NULL) {
-        return NULL;
-    }
-    struct qn_error err = QN_ERROR_INIT;
-    enum qn_status status;
-    CALL(status = qn_bundle_remove(bundle, pack_text, location_text, &err));
-    return leave(self, status, &err) ? Py_NewRef(Py_None) : NULL;
+    CALL(call.status = qn_bundle_remove(call.bundle, pack.text, location.text, &call.err));
+    return leave_none(&call);
 }
 
 /* ---- history ----------------------------------------------------------------------------------------------------- */
@@ -512,58 +482,44 @@ PyDoc_STRVAR(commit_doc, "commit(message)\n--\n\nMake what is pending the next v
 
 static PyObject *bundle_commit(PyObject *object, PyObject *message)
 {
-    struct bundle_object *self = bundle_of(object);
-    const char *text = native_text(self->state, message, "message");
-    struct qn_bundle *bundle = text == NULL ? NULL : enter(self);
-    if (bundle == NULL) {
+    struct text text = TEXT(object, "message");
+    struct call call;
+    if (!read_text(message, &text) || !enter(object, &call)) {
         return NULL;
     }
-    struct qn_error err = QN_ERROR_INIT;
     int64_t version = -1;
-    enum qn_status status;
-    CALL(status = qn_bundle_commit(bundle, text, &version, &err));
-    return leave(self, status, &err) ? PyLong_FromLongLong(version) : NULL;
+    CALL(call.status = qn_bundle_commit(call.bundle, text.text, &version, &call.err));
+    return leave_number(&call, version);
 }
 
 PyDoc_STRVAR(undo_doc, "undo(all)\n--\n\nDrop the last pending operation, or all; how many.");
 
 static PyObject *bundle_undo(PyObject *object, PyObject *all)
 {
-    struct bundle_object *self = bundle_of(object);
     int everything = PyObject_IsTrue(all);
-    struct qn_bundle *bundle = everything < 0 ? NULL : enter(self);
-    if (bundle == NULL) {
+    struct call call;
+    if (everything < 0 || !enter(object, &call)) {
         return NULL;
     }
-    struct qn_error err = QN_ERROR_INIT;
     int64_t undone = 0;
-    enum qn_status status;
-    CALL(status = everything != 0 ? qn_bundle_reset(bundle, &undone, &err) : qn_bundle_undo(bundle, &undone, &err));
-    return leave(self, status, &err) ? PyLong_FromLongLong(undone) : NULL;
+    CALL(call.status = everything != 0 ? qn_bundle_reset(call.bundle, &undone, &call.err)
+                                       : qn_bundle_undo(call.bundle, &undone, &call.err));
+    return leave_number(&call, undone);
 }
 
 PyDoc_STRVAR(revert_doc, "revert(version, message)\n--\n\nCommit what `version` held; the new version's number.");
 
 static PyObject *bundle_revert(PyObject *object, PyObject *args)
 {
-    struct bundle_object *self = bundle_of(object);
-    PyObject *version = NULL;
-    PyObject *message = NULL;
-    const char *message_text = NULL;
-    if (!PyArg_ParseTuple(args, "OO:revert", &version, &message) ||
-        native_optional_text(self->state, message, "message", &message_text) < 0) {
+    struct text version = TEXT(object, "version");
+    struct text message = TEXT(object, "message");
+    struct call call;
+    if (!PyArg_ParseTuple(args, "O&O&:revert", read_text, &version, read_optional, &message) || !enter(object, &call)) {
         return NULL;
     }
-    const char *version_text = native_text(self->state, version, "version");
-    struct qn_bundle *bundle = version_text == NULL ? NULL : enter(self);
-    if (bundle == NULL) {
-        return NULL;
-    }
-    struct qn_error err = QN_ERROR_INIT;
     int64_t made = -1;
-    enum qn_status status;
-    CALL(status = qn_bundle_revert(bundle, version_text, message_text, &made, &err));
-    return leave(self, status, &err) ? PyLong_FromLongLong(made) : NULL;
+    CALL(call.status = qn_bundle_revert(call.bundle, version.text, message.text, &made, &call.err));
+    return leave_number(&call, made);
 }
 
 PyDoc_STRVAR(refresh_doc, "refresh()\n--\n\nTake in what others committed.");
@@ -571,53 +527,40 @@ PyDoc_STRVAR(refresh_doc, "refresh()\n--\n\nTake in what others committed.");
 static PyObject *bundle_refresh(PyObject *object, PyObject *unused)
 {
     (void)unused;
-    struct bundle_object *self = bundle_of(object);
-    struct qn_bundle *bundle = enter(self);
-    if (bundle == NULL) {
+    struct call call;
+    if (!enter(object, &call)) {
         return NULL;
     }
-    struct qn_error err = QN_ERROR_INIT;
-    enum qn_status status;
-    CALL(status = qn_bundle_refresh(bundle, &err));
-    return leave(self, status, &err) ? Py_NewRef(Py_None) : NULL;
+    CALL(call.status = qn_bundle_refresh(call.bundle, &call.err));
+    return leave_none(&call);
 }
 
 PyDoc_STRVAR(history_doc, "history(first, last)\n--\n\nThe commits from `first` to `last` (-1: newest) as JSON.");
 
 static PyObject *bundle_history(PyObject *object, PyObject *args)
 {
-    struct bundle_object *self = bundle_of(object);
     long long first = 0;
     long long last = -1;
-    if (!PyArg_ParseTuple(args, "LL:history", &first, &last)) {
+    struct call call;
+    if (!PyArg_ParseTuple(args, "LL:history", &first, &last) || !enter(object, &call)) {
         return NULL;
     }
-    struct qn_bundle *bundle = enter(self);
-    if (bundle == NULL) {
-        return NULL;
-    }
-    struct qn_error err = QN_ERROR_INIT;
     char *out = NULL;
-    enum qn_status status;
-    CALL(status = qn_bundle_history(bundle, first, last, &out, &err));
-    if (!leave(self, status, &err)) {
-        qn_text_free(status == QN_OK ? out : NULL);
+    CALL(call.status = qn_bundle_history(call.bundle, first, last, &out, &call.err));
+    return leave_text(&call, out);
+}
+
+/* A document without arguments. */
+static PyObject *call_document(PyObject *object,
+                               enum qn_status (*function)(struct qn_bundle *, char **, struct qn_error *))
+{
+    struct call call;
+    if (!enter(object, &call)) {
         return NULL;
     }
-    return text_out(out);
-}
-
-/* A document without arguments, called as the ones with a name are. */
-static enum qn_status status_document(struct qn_bundle *bundle, const char *unused, char **out, struct qn_error *err)
-{
-    (void)unused;
-    return qn_bundle_status(bundle, out, err);
-}
-
-static enum qn_status describe_document(struct qn_bundle *bundle, const char *unused, char **out, struct qn_error *err)
-{
-    (void)unused;
-    return qn_bundle_describe(bundle, out, err);
+    char *out = NULL;
+    CALL(call.status = function(call.bundle, &out, &call.err));
+    return leave_text(&call, out);
 }
 
 PyDoc_STRVAR(status_doc, "status()\n--\n\nWhat is pending, as JSON.");
@@ -625,7 +568,7 @@ PyDoc_STRVAR(status_doc, "status()\n--\n\nWhat is pending, as JSON.");
 static PyObject *bundle_status(PyObject *object, PyObject *unused)
 {
     (void)unused;
-    return call_named(object, Py_None, "", status_document);
+    return call_document(object, qn_bundle_status);
 }
 
 PyDoc_STRVAR(describe_doc, "describe()\n--\n\nPacks, connectors, sources, configuration and failures, as JSON.");
@@ -633,7 +576,7 @@ PyDoc_STRVAR(describe_doc, "describe()\n--\n\nPacks, connectors, sources, config
 static PyObject *bundle_describe(PyObject *object, PyObject *unused)
 {
     (void)unused;
-    return call_named(object, Py_None, "", describe_document);
+    return call_document(object, qn_bundle_describe);
 }
 
 PyDoc_STRVAR(files_doc, "files(pack)\n--\n\nThe blocks of a pack, as JSON.");
@@ -647,9 +590,6 @@ PyDoc_STRVAR(checkpoint_doc, "checkpoint(task)\n--\n\nThe checkpoint of a task a
 
 static PyObject *bundle_checkpoint(PyObject *object, PyObject *task)
 {
-    if (native_text(bundle_of(object)->state, task, "task") == NULL) {
-        return NULL;
-    }
     return call_named(object, task, "task", qn_bundle_checkpoint);
 }
 
@@ -681,26 +621,16 @@ PyDoc_STRVAR(gc_doc, "gc(min_age, keep_versions, timeout)\n--\n\nRemove what no 
 
 static PyObject *bundle_gc(PyObject *object, PyObject *args)
 {
-    struct bundle_object *self = bundle_of(object);
     long long min_age = 0;
     long long keep_versions = -1;
     double timeout = 0.0;
-    if (!PyArg_ParseTuple(args, "LLd:gc", &min_age, &keep_versions, &timeout)) {
+    struct call call;
+    if (!PyArg_ParseTuple(args, "LLd:gc", &min_age, &keep_versions, &timeout) || !enter(object, &call)) {
         return NULL;
     }
-    struct qn_bundle *bundle = enter(self);
-    if (bundle == NULL) {
-        return NULL;
-    }
-    struct qn_error err = QN_ERROR_INIT;
     char *out = NULL;
-    enum qn_status status;
-    CALL(status = qn_bundle_gc(bundle, min_age, keep_versions, timeout, &out, &err));
-    if (!leave(self, status, &err)) {
-        qn_text_free(status == QN_OK ? out : NULL);
-        return NULL;
-    }
-    return text_out(out);
+    CALL(call.status = qn_bundle_gc(call.bundle, min_age, keep_versions, timeout, &out, &call.err));
+    return leave_text(&call, out);
 }
 
 /* ---- reading ------------------------------------------------------------------------------------------------------ */
@@ -709,20 +639,17 @@ PyDoc_STRVAR(schema_doc, "schema(pack)\n--\n\nThe columns of a pack.");
 
 static PyObject *bundle_schema(PyObject *object, PyObject *pack)
 {
-    struct bundle_object *self = bundle_of(object);
-    const char *text = native_text(self->state, pack, "pack");
-    struct qn_bundle *bundle = text == NULL ? NULL : enter(self);
-    if (bundle == NULL) {
+    struct text text = TEXT(object, "pack");
+    struct call call;
+    if (!read_text(pack, &text) || !enter(object, &call)) {
         return NULL;
     }
-    struct qn_error err = QN_ERROR_INIT;
     struct ArrowSchema schema = { .release = NULL };
-    enum qn_status status;
-    CALL(status = qn_bundle_schema(bundle, text, &schema, &err));
+    CALL(call.status = qn_bundle_schema(call.bundle, text.text, &schema, &call.err));
     PyObject *result = NULL;
-    if (leave(self, status, &err)) {
+    if (leave(&call)) {
         struct native_shared_schema *shared = native_shared_schema_new(&schema);
-        result = shared == NULL ? PyErr_NoMemory() : native_schema_new(self->state, shared);
+        result = shared == NULL ? PyErr_NoMemory() : native_schema_new(call.self->state, shared);
         native_shared_schema_unref(shared);
     }
     if (schema.release != NULL) {
@@ -735,17 +662,14 @@ PyDoc_STRVAR(rows_doc, "rows(pack)\n--\n\nHow many rows a pack has.");
 
 static PyObject *bundle_rows(PyObject *object, PyObject *pack)
 {
-    struct bundle_object *self = bundle_of(object);
-    const char *text = native_text(self->state, pack, "pack");
-    struct qn_bundle *bundle = text == NULL ? NULL : enter(self);
-    if (bundle == NULL) {
+    struct text text = TEXT(object, "pack");
+    struct call call;
+    if (!read_text(pack, &text) || !enter(object, &call)) {
         return NULL;
     }
-    struct qn_error err = QN_ERROR_INIT;
     int64_t rows = -1;
-    enum qn_status status;
-    CALL(status = qn_bundle_rows(bundle, text, &rows, &err));
-    return leave(self, status, &err) ? PyLong_FromLongLong(rows) : NULL;
+    CALL(call.status = qn_bundle_rows(call.bundle, text.text, &rows, &call.err));
+    return leave_number(&call, rows);
 }
 
 /* The names in a tuple (NULL for None), borrowed from its items. -1 with an exception set. */
@@ -760,22 +684,9 @@ static int columns_of(struct native_state *state, PyObject *columns, const char 
         PyErr_SetString(PyExc_TypeError, "columns must be a tuple or None");
         return -1;
     }
-    Py_ssize_t count = PyTuple_GET_SIZE(columns);
-    const char **names = PyMem_Calloc((size_t)count + 1, sizeof *names);
-    if (names == NULL) {
-        PyErr_NoMemory();
-        return -1;
-    }
-    for (Py_ssize_t i = 0; i < count; i++) {
-        names[i] = native_text(state, PyTuple_GET_ITEM(columns, i), "a name in columns");
-        if (names[i] == NULL) {
-            PyMem_Free(names);
-            return -1;
-        }
-    }
-    *out = names;
-    *count_out = (size_t)count;
-    return 0;
+    *out = native_texts(state, columns, "a name in columns");
+    *count_out = (size_t)PyTuple_GET_SIZE(columns);
+    return *out == NULL ? -1 : 0;
 }
 
 PyDoc_STRVAR(stream_doc, "stream(pack, columns)\n--\n\nThe rows of a pack: columns is a tuple of names, or None.");
@@ -783,34 +694,29 @@ PyDoc_STRVAR(stream_doc, "stream(pack, columns)\n--\n\nThe rows of a pack: colum
 static PyObject *bundle_stream(PyObject *object, PyObject *args)
 {
     struct bundle_object *self = bundle_of(object);
-    PyObject *pack = NULL;
+    struct text pack = TEXT(object, "pack");
     PyObject *columns = NULL;
-    if (!PyArg_ParseTuple(args, "OO:stream", &pack, &columns)) {
-        return NULL;
-    }
-    const char *text = native_text(self->state, pack, "pack");
     const char **names = NULL;
     size_t count = 0;
-    if (text == NULL || columns_of(self->state, columns, &names, &count) < 0) {
+    struct call call;
+    if (!PyArg_ParseTuple(args, "O&O:stream", read_text, &pack, &columns) ||
+        columns_of(self->state, columns, &names, &count) < 0) {
         return NULL;
     }
-    struct qn_bundle *bundle = enter(self);
-    if (bundle == NULL) {
+    if (!enter(object, &call)) {
         PyMem_Free(names);
         return NULL;
     }
-    struct qn_error err = QN_ERROR_INIT;
     struct ArrowArrayStream stream = { .release = NULL };
     struct native_stream_core *core = NULL;
-    enum qn_status status;
     CALL({
-        status = qn_bundle_stream(bundle, text, names, count, &stream, &err);
-        if (status == QN_OK && (status = native_core_new(&stream, NULL, &core, &err)) != QN_OK) {
+        call.status = qn_bundle_stream(call.bundle, pack.text, names, count, &stream, &call.err);
+        if (call.status == QN_OK && (call.status = native_core_new(&stream, NULL, &core, &call.err)) != QN_OK) {
             stream.release(&stream);
         }
     });
     PyMem_Free(names);
-    if (leave(self, status, &err)) {
+    if (leave(&call)) {
         return native_stream_new(self->state, core, Py_None, NULL);
     }
     CALL(native_core_unref(core));

@@ -295,25 +295,6 @@ static enum qn_status on_location(void *context, const struct qn_location *locat
     return status;
 }
 
-/* Texts of a list, borrowed from it. NULL with an exception set. */
-static const char **texts_of(struct native_state *state, PyObject *list, const char *what)
-{
-    Py_ssize_t n = PyList_GET_SIZE(list);
-    const char **texts = PyMem_Calloc((size_t)n + 1, sizeof *texts);
-    if (texts == NULL) {
-        PyErr_NoMemory();
-        return NULL;
-    }
-    for (Py_ssize_t i = 0; i < n; i++) {
-        texts[i] = native_text(state, PyList_GET_ITEM(list, i), what);
-        if (texts[i] == NULL) {
-            PyMem_Free(texts);
-            return NULL;
-        }
-    }
-    return texts;
-}
-
 PyDoc_STRVAR(discover_doc, "_discover(attached, each)\n--\n\n"
                            "Call each(location, must_copy, format, version, num_rows) once a location. `attached` is a "
                            "list of the caller's own: nobody else changes it.");
@@ -326,7 +307,7 @@ static PyObject *connector_discover(PyObject *object, PyObject *args)
     if (!PyArg_ParseTuple(args, "O!O:_discover", &PyList_Type, &attached, &found.each)) {
         return NULL;
     }
-    const char **texts = texts_of(self->state, attached, "an attached location");
+    const char **texts = native_texts(self->state, attached, "an attached location");
     struct qn_connector *connector = texts == NULL ? NULL : enter(self);
     if (connector == NULL) {
         PyMem_Free(texts);
@@ -497,7 +478,7 @@ static PyObject *connector_data(PyObject *object, PyObject *args)
             PyErr_SetString(PyExc_TypeError, "columns must be a list of names");
             return NULL;
         }
-        names = texts_of(self->state, columns, "a column");
+        names = native_texts(self->state, columns, "a column");
         if (names == NULL) {
             return NULL;
         }

@@ -200,3 +200,21 @@ int native_optional_text(struct native_state *state, PyObject *text, const char 
     *out = native_text(state, text, what);
     return *out == NULL ? -1 : 0;
 }
+
+const char **native_texts(struct native_state *state, PyObject *sequence, const char *what)
+{
+    Py_ssize_t n = PySequence_Fast_GET_SIZE(sequence);
+    const char **texts = PyMem_Calloc((size_t)n + 1, sizeof *texts);
+    if (texts == NULL) {
+        PyErr_NoMemory();
+        return NULL;
+    }
+    for (Py_ssize_t i = 0; i < n; i++) {
+        texts[i] = native_text(state, PySequence_Fast_GET_ITEM(sequence, i), what);
+        if (texts[i] == NULL) {
+            PyMem_Free(texts);
+            return NULL;
+        }
+    }
+    return texts;
+}

@@ -60,6 +60,8 @@ void native_exception_set(PyObject *take);
 const char *native_text(struct native_state *state, PyObject *text, const char *what);
 /* As native_text, where None (or NULL) gives *out == NULL. Returns -1 with an exception set. */
 int native_optional_text(struct native_state *state, PyObject *text, const char *what, const char **out);
+/* The texts of a list or tuple, borrowed from its items, and NULL; the array is for PyMem_Free. NULL with an exception set. */
+const char **native_texts(struct native_state *state, PyObject *sequence, const char *what);
 
 /* ---- interrupt.c ---------------------------------------------------------------------------------------------- */
 
