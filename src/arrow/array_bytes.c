@@ -4,7 +4,6 @@
  */
 #include "arrow/reader.h"
 #include "arrow/stream.h"
-#include "arrow/type_parse.h"
 
 static int64_t times(int64_t count, int64_t width)
 {
@@ -57,7 +56,7 @@ static int64_t own_bytes(const struct qn_type *type, const struct ArrowArray *ar
         return offsets_bytes(array, true, false);
     default: {
         /* What takes no bytes by itself counts one: batches of it could have any number of rows within any limit. */
-        int64_t width = qn__type_width(type);
+        int64_t width = qn_type_width(type);
         return times(array->length, width == 0 && array->n_children == 0 ? 1 : width);
     }
     }

@@ -49,7 +49,7 @@ static bool data_bytes(const struct qn_column *column, int64_t values, size_t *o
 
 static enum qn_status set_layout(struct qn_column *column, const struct ArrowSchema *field, struct qn_error *err)
 {
-    column->width = qn__type_width(&column->type);
+    column->width = qn_type_width(&column->type);
     switch (column->type.id) {
     case QN_TYPE_NULL:
         column->layout = QN_LAYOUT_NULL;

@@ -142,7 +142,7 @@ static enum qn_status plan_decode(const struct ArrowSchema *from, const struct A
         plain.id = text ? QN_TYPE_LARGE_STRING : QN_TYPE_LARGE_BINARY;
     } else if (text || binary) {
         plain.id = text ? QN_TYPE_STRING : QN_TYPE_BINARY;
-    } else if (qn__type_width(&plain) == 0 && plain.id != QN_TYPE_BOOL && plain.id != QN_TYPE_FIXED_BINARY) {
+    } else if (qn_type_width(&plain) == 0 && plain.id != QN_TYPE_BOOL && plain.id != QN_TYPE_FIXED_BINARY) {
         return qn_error_set(err, QN_ERR_UNSUPPORTED, "column \"%.200s\": a dictionary of nested values", name_of(to));
     }
     qn_auto_schema holder = { 0 };
@@ -255,7 +255,7 @@ static enum qn_status nulls_level(const struct ArrowSchema *field, int64_t n, st
         return qn_error_set(err, QN_ERR_UNSUPPORTED, "column \"%.200s\": a type that has no nulls of its own",
                             name_of(field));
     }
-    size_t width = qn__type_width(&type);
+    size_t width = qn_type_width(&type);
     bool texts = qn__type_is_text(type.id) || qn__type_is_binary(type.id);
     bool views = texts && width > 0;
     bool offsets = (texts && !views) || (is_list(type.id) && type.id != QN_TYPE_FIXED_LIST);

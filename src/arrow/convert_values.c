@@ -187,7 +187,7 @@ static bool store_words(const uint64_t words[WORDS], size_t width, uint8_t *out)
 static enum qn_status to_decimal(const struct qn_reader *reader, const struct qn_type *to,
                                  const struct qn__place *place, uint8_t *out, struct qn_error *err)
 {
-    size_t width = qn__type_width(to);
+    size_t width = qn_type_width(to);
     int from_scale = is_decimal(reader->type.id) ? reader->type.scale : 0;
     int by = to->scale - from_scale;
     bool narrow = reader->type.id != QN_TYPE_DECIMAL256 && to->precision <= QN_DECIMAL_MAX_DIGITS;
@@ -229,7 +229,7 @@ static enum qn_status to_temporal(const struct qn_reader *reader, const struct q
                                   const struct qn__place *place, void *out, struct qn_error *err)
 {
     int64_t factor = factor_between(&reader->type, to);
-    bool narrow = qn__type_width(&reader->type) == sizeof(int32_t), narrow_out = qn__type_width(to) == sizeof(int32_t);
+    bool narrow = qn_type_width(&reader->type) == sizeof(int32_t), narrow_out = qn_type_width(to) == sizeof(int32_t);
     for (int64_t row = 0; row < reader->length; row++) {
         int64_t value = narrow ? qn_reader_at_int32(reader, row) : qn_reader_at_int64(reader, row);
         bool fits = !__builtin_mul_overflow(value, factor, &value);
@@ -255,7 +255,7 @@ enum qn_status qn__convert_fixed(const struct qn_reader *reader, const struct qn
     qn_auto_array made = { 0 };
     QN_TRY(qn__array_new(2, 0, &made, err));
     QN_TRY(qn__validity_copy(reader, &made, err));
-    void *values = qn_calloc((size_t)reader->length, qn__type_width(to));
+    void *values = qn_calloc((size_t)reader->length, qn_type_width(to));
     if (values == NULL) {
         return qn__no_memory(err);
     }
@@ -284,7 +284,7 @@ static void gather_bits(const struct qn_reader *reader, uint8_t *bits)
 enum qn_status qn__decode_fixed(const struct qn_reader *reader, struct ArrowArray *out, struct qn_error *err)
 {
     const struct qn_reader *values = reader->dictionary;
-    size_t width = qn__type_width(&values->type);
+    size_t width = qn_type_width(&values->type);
     bool bits = values->type.id == QN_TYPE_BOOL;
     qn_auto_array made = { 0 };
     QN_TRY(qn__array_new(2, 0, &made, err));

@@ -428,7 +428,7 @@ static int64_t bad_wide_decimal(const struct qn_type *type, const uint8_t *value
 /* The first value that is not null and has more digits than its type; -1: none. */
 static int64_t bad_decimal(const struct qn_type *type, const uint8_t *values, const uint8_t *validity, int64_t n)
 {
-    uint32_t width = qn__type_width(type);
+    uint32_t width = qn_type_width(type);
     qn_int128 limit = qn_decimal_power(type->precision);
     for (int64_t i = 0; i < n; i++) {
         qn_int128 value = 0;
@@ -454,7 +454,7 @@ static enum qn_status take_fixed(struct qn__ipc_decoding *decoding, const struct
                                  const uint8_t *validity, struct ArrowArray *array)
 {
     struct qn__ipc_region values;
-    QN_TRY(qn__ipc_take_values(decoding, field, length, qn__type_width(&field->type), &values));
+    QN_TRY(qn__ipc_take_values(decoding, field, length, qn_type_width(&field->type), &values));
     qn__array_borrow(array, 1, values.bytes);
     if (field->type.id >= QN_TYPE_DECIMAL32 && field->type.id <= QN_TYPE_DECIMAL256) {
         int64_t row = field->type.id == QN_TYPE_DECIMAL256

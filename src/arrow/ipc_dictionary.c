@@ -214,7 +214,7 @@ static enum qn_status put_value(struct dictionary *dictionary, int64_t row, int6
 {
     static const char zeros[64];
     const struct qn_reader *reader = &dictionary->reader;
-    size_t width = qn__type_width(&dictionary->type);
+    size_t width = qn_type_width(&dictionary->type);
     bool null = qn_reader_is_null(reader, row);
     const char *bytes = zeros;
     size_t size = 0;
@@ -242,7 +242,7 @@ static enum qn_status put_values(struct dictionary *dictionary, const struct Arr
                                  struct qn_error *err)
 {
     QN_TRY(qn_reader_bind(&dictionary->reader, values, err));
-    int64_t width = has_bytes(dictionary->type.id) ? (int64_t)sizeof(union qn_view) : qn__type_width(&dictionary->type);
+    int64_t width = has_bytes(dictionary->type.id) ? (int64_t)sizeof(union qn_view) : qn_type_width(&dictionary->type);
     left -= values->length * (width + 1); /* neither is over 2^31 */
     for (int64_t row = 0; row < values->length && left >= 0; row++) {
         QN_TRY(put_value(dictionary, row, &left, err));
@@ -319,7 +319,7 @@ static enum qn_status keep_chunks(const struct dictionary *dictionary, struct Ar
 /* The index of a row; -1: outside of `length`. */
 static int64_t index_at(const uint8_t *indices, const struct qn_type *type, int64_t row, int64_t length)
 {
-    size_t width = qn__type_width(type);
+    size_t width = qn_type_width(type);
     uint64_t index = 0;
     memcpy(&index, indices + (size_t)row * width, width);
     unsigned shift = 64 - 8 * (unsigned)width;
@@ -429,11 +429,11 @@ enum qn_status qn__ipc_gather(struct qn__ipc_decoding *decoding, const struct qn
     bool views = has_bytes(field->type.id);
     int64_t n_buffers = field->type.id == QN_TYPE_NULL ? 0 : views ? 3 + (int64_t)dictionary->n_chunks : 2;
     struct qn__ipc_region indices;
-    QN_TRY(qn__ipc_take_values(decoding, field, length, qn__type_width(&field->index_type), &indices));
+    QN_TRY(qn__ipc_take_values(decoding, field, length, qn_type_width(&field->index_type), &indices));
     QN_TRY(qn__array_new(n_buffers, 0, out, decoding->err));
     struct gathering gathering = { .dictionary = dictionary, .indices = indices.bytes, .indices_valid = indices_valid };
     bool bits = field->type.id == QN_TYPE_BOOL || field->type.id == QN_TYPE_NULL;
-    gathering.width = views ? sizeof(union qn_view) : bits ? 0 : (size_t)qn__type_width(&field->type);
+    gathering.width = views ? sizeof(union qn_view) : bits ? 0 : (size_t)qn_type_width(&field->type);
     QN_TRY(gather_into(decoding, field, &gathering, length, out));
     return views ? keep_chunks(dictionary, out, decoding->err) : QN_OK;
 }

@@ -534,7 +534,7 @@ static enum qn_status put_column(struct writing *writing, const struct qn_reader
     case QN_TYPE_MAP:
         return put_nested(writing, column, &level, first, n);
     default:
-        return put_fixed(writing, column, qn__type_width(&field->type), first, n);
+        return put_fixed(writing, column, qn_type_width(&field->type), first, n);
     }
 }
 

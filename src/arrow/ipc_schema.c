@@ -253,7 +253,7 @@ static struct qn__flat_slot type_slot(const struct qn_type *type, char field)
 {
     switch (field) {
     case 'b':
-        return (struct qn__flat_slot){ 4, 8 * (int64_t)qn__type_width(type) };
+        return (struct qn__flat_slot){ 4, 8 * (int64_t)qn_type_width(type) };
     case 's':
         return (struct qn__flat_slot){ 1, type->id <= QN_TYPE_INT64 };
     case 'p':

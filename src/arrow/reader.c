@@ -272,7 +272,7 @@ static enum qn_status bind_children(struct qn_reader *reader, const struct Arrow
 /* Every index of a row that is not null must be in the dictionary. */
 static enum qn_status bind_dictionary(struct qn_reader *reader, const struct ArrowArray *array, struct qn_error *err)
 {
-    QN_TRY(bind_fixed(reader, array, qn__type_width(&reader->index_type), err));
+    QN_TRY(bind_fixed(reader, array, qn_type_width(&reader->index_type), err));
     QN_TRY(bind_level(reader->dictionary, array->dictionary, err));
     for (int64_t row = 0; row < array->length; row++) {
         int64_t at = array->offset + row;
@@ -319,7 +319,7 @@ static enum qn_status bind_level(struct qn_reader *reader, const struct ArrowArr
     if (n_buffers == 1) {
         return bind_children(reader, array, err);
     }
-    return n_buffers == 0 ? QN_OK : bind_fixed(reader, array, qn__type_width(type), err);
+    return n_buffers == 0 ? QN_OK : bind_fixed(reader, array, qn_type_width(type), err);
 }
 
 enum qn_status qn_reader_bind(struct qn_reader *reader, const struct ArrowArray *array, struct qn_error *err)

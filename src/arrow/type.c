@@ -284,7 +284,7 @@ bool qn__type_is_binary(enum qn_type_id id)
     return id == QN_TYPE_BINARY || id == QN_TYPE_LARGE_BINARY || id == QN_TYPE_BINARY_VIEW;
 }
 
-uint32_t qn__type_width(const struct qn_type *type)
+uint32_t qn_type_width(const struct qn_type *type)
 {
     switch (type->id) {
     case QN_TYPE_INT8:

@@ -77,6 +77,9 @@ enum qn_status qn_type_from_text(const char *text, struct qn_type *out, struct q
 /* "Decimal(10,2)" and so on, for messages; a list is "List", a struct "Struct". */
 void qn_type_to_text(const struct qn_type *type, char out[QN_TYPE_MAX_FORMAT]);
 
+/* Bytes a value in the data buffer of fixed-width types and views; 0 for all others. */
+uint32_t qn_type_width(const struct qn_type *type);
+
 /* Short makers for the common ones. */
 static inline struct qn_type qn_type_of(enum qn_type_id id)
 {

@@ -17,9 +17,6 @@ bool qn__type_int(const char **text, int32_t low, int32_t high, int32_t *out);
 bool qn__type_is_text(enum qn_type_id id);
 bool qn__type_is_binary(enum qn_type_id id);
 
-/* Bytes a value in the data buffer of fixed-width types and views; 0 for all others. */
-uint32_t qn__type_width(const struct qn_type *type);
-
 /* Nesting that is accepted in schemas from outside. */
 #define QN__MAX_NESTING  64
 #define QN__MAX_CHILDREN (1 << 20)

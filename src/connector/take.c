@@ -288,47 +288,6 @@ static enum qn_status take_struct(const struct taking *taking, const struct Arro
 
 /* ---- columns ---- */
 
-/* Bytes of a value in buffer 1; 0 for what is not of fixed width. */
-static size_t width_of(const struct qn_type *type)
-{
-    switch (type->id) {
-    case QN_TYPE_INT8:
-    case QN_TYPE_UINT8:
-        return 1;
-    case QN_TYPE_INT16:
-    case QN_TYPE_UINT16:
-    case QN_TYPE_FLOAT16:
-        return 2;
-    case QN_TYPE_INT32:
-    case QN_TYPE_UINT32:
-    case QN_TYPE_FLOAT32:
-    case QN_TYPE_DECIMAL32:
-    case QN_TYPE_DATE32:
-    case QN_TYPE_TIME32:
-    case QN_TYPE_INTERVAL_MONTHS:
-        return 4;
-    case QN_TYPE_INT64:
-    case QN_TYPE_UINT64:
-    case QN_TYPE_FLOAT64:
-    case QN_TYPE_DECIMAL64:
-    case QN_TYPE_DATE64:
-    case QN_TYPE_TIME64:
-    case QN_TYPE_TIMESTAMP:
-    case QN_TYPE_DURATION:
-    case QN_TYPE_INTERVAL_DAY_TIME:
-        return 8;
-    case QN_TYPE_DECIMAL128:
-    case QN_TYPE_INTERVAL_MONTH_DAY_NANO:
-        return 16;
-    case QN_TYPE_DECIMAL256:
-        return 32;
-    case QN_TYPE_FIXED_BINARY:
-        return (size_t)type->width;
-    default:
-        return 0;
-    }
-}
-
 static enum qn_status take_values(const struct taking *taking, const struct ArrowSchema *field,
                                   const struct qn_type *type, const struct ArrowArray *source, const struct rows *rows,
                                   struct ArrowArray *out, struct qn_error *err)
@@ -356,7 +315,7 @@ static enum qn_status take_values(const struct taking *taking, const struct Arro
     case QN_TYPE_STRUCT:
         return take_struct(taking, field, source, rows, out, err);
     default:
-        return take_fixed(source, width_of(type), rows, out, err);
+        return take_fixed(source, qn_type_width(type), rows, out, err);
     }
 }
 
