@@ -5,12 +5,12 @@
  * a ring. The ring holds the input itself. Whatever comes, memory stays in proportion to the bytes, what is refused is
  * refused by type, every slot is given back, and the batches that are let through are counted.
  */
+#include "wire_source.h"
+
 #include "base/memory.h"
 #include "wire/ipc_stream.h"
 #include "wire/payload.h"
 
-#include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
 
 #define SLOTS     4
@@ -18,34 +18,6 @@
 #define LIMIT     (1 << 20)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void must(bool condition)
-{
-    if (!condition) {
-        abort();
-    }
-}
-
-struct source {
-    const uint8_t *bytes;
-    size_t size, at, piece;
-};
-
-static enum qn_status read_source(void *context, void *into, size_t size, size_t *got_out, struct qn_error *err)
-{
-    (void)err;
-    struct source *source = context;
-    size_t give = source->size - source->at;
-    give = give < size ? give : size;
-    give = give < source->piece ? give : source->piece;
-    must(size > 0);
-    if (give > 0) {
-        memcpy(into, source->bytes + source->at, give);
-    }
-    source->at += give;
-    *got_out = give;
-    return QN_OK;
-}
 
 static enum qn_status notify(void *context, const struct qn_rpc_message *message, struct qn_error *err)
 {

@@ -4,41 +4,11 @@
  * The first byte is how large the pieces are, the second a limit of lines. What is refused is refused by type; what is let
  * through is a reply or a notification, and its parts can be written again and read back as the same.
  */
-#include "wire/input.h"
+#include "wire_source.h"
+
 #include "wire/rpc.h"
 
-#include <stdlib.h>
-#include <string.h>
-
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void must(bool condition)
-{
-    if (!condition) {
-        abort();
-    }
-}
-
-struct source {
-    const uint8_t *bytes;
-    size_t size, at, piece;
-};
-
-static enum qn_status read_source(void *context, void *into, size_t size, size_t *got_out, struct qn_error *err)
-{
-    (void)err;
-    struct source *source = context;
-    size_t give = source->size - source->at;
-    give = give < size ? give : size;
-    give = give < source->piece ? give : source->piece;
-    must(size > 0);
-    if (give > 0) {
-        memcpy(into, source->bytes + source->at, give);
-    }
-    source->at += give;
-    *got_out = give;
-    return QN_OK;
-}
 
 static void write_again(const struct qn_rpc_message *message)
 {
