@@ -7,6 +7,7 @@
  */
 #include "arrow/reader.h"
 
+#include "arrow/stream.h"
 #include "arrow/type_parse.h"
 #include "base/memory.h"
 
@@ -409,4 +410,24 @@ void qn_batch_reader_dispose(struct qn_batch_reader *reader)
     }
     qn_free(reader->columns);
     *reader = (struct qn_batch_reader){ 0 };
+}
+
+enum qn_status qn_stream_each_batch(struct ArrowArrayStream *stream, qn_batch_callback each, void *context,
+                                    struct qn_error *err)
+{
+    qn_auto_schema schema = { .release = NULL };
+    QN_TRY(qn_stream_schema(stream, &schema, err));
+    struct qn_batch_reader reader = { .n_columns = 0 };
+    enum qn_status status = qn_batch_reader_init(&reader, &schema, err);
+    while (status == QN_OK) {
+        qn_auto_array batch = { .release = NULL };
+        status = qn_stream_next(stream, &batch, err);
+        if (status != QN_OK || batch.release == NULL) {
+            break;
+        }
+        status = qn_batch_reader_bind(&reader, &batch, err);
+        status = status == QN_OK ? each(context, &reader, err) : status;
+    }
+    qn_batch_reader_dispose(&reader);
+    return status;
 }

@@ -50,6 +50,12 @@ enum qn_status qn_batch_reader_bind(struct qn_batch_reader *reader, const struct
                                     struct qn_error *err) QN_MUST_CHECK;
 void qn_batch_reader_dispose(struct qn_batch_reader *reader);
 
+/* Called with each batch of a stream, bound; the reader is borrowed for the call. What is not QN_OK ends the reading. */
+typedef enum qn_status (*qn_batch_callback)(void *context, const struct qn_batch_reader *batch, struct qn_error *err);
+/* Read a stream to its end. The stream stays the caller's, who releases it. */
+enum qn_status qn_stream_each_batch(struct ArrowArrayStream *stream, qn_batch_callback each, void *context,
+                                    struct qn_error *err) QN_MUST_CHECK;
+
 /* For dictionary-encoded columns the row's index in the dictionary, bounds checked (-1: null or out of bounds). */
 int64_t qn__reader_index(const struct qn_reader *reader, int64_t row);
 

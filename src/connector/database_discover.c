@@ -466,50 +466,63 @@ static enum qn_status discover_table(struct discovery *discovery, const struct d
 
 /* ---- schemas ---- */
 
-/* The names of the tables, and of the views where they are wanted, in a schema. */
+/* The tables of a schema, as they are found. */
+struct table_list {
+    const struct database *database;
+    struct database_table *tables; /* room for DATABASE_MAX_TABLES */
+    size_t n;
+};
+
+static enum qn_status add_table(struct table_list *list, const struct qn_batch_reader *batch, int64_t row,
+                                struct qn_error *err)
+{
+    const struct database *database = list->database;
+    const char *name = NULL, *kind = NULL;
+    size_t name_size = 0, kind_size = 0;
+    if (!qn_reader_bytes(&batch->columns[1], row, &name, &name_size) ||
+        !qn_reader_bytes(&batch->columns[2], row, &kind, &kind_size)) {
+        return qn_error_set(err, QN_ERR_DATA, "the list of tables cannot be read");
+    }
+    if (!database->views && !(kind_size == 5 && memcmp(kind, "table", 5) == 0)) {
+        return QN_OK;
+    }
+    if (list->n == DATABASE_MAX_TABLES) {
+        return qn_error_set(err, QN_ERR_UNSUPPORTED, "schema \"%s\" has more than %d tables", database->schema,
+                            DATABASE_MAX_TABLES);
+    }
+    qn_auto_free char *copy = qn_strndup(name, name_size);
+    if (copy == NULL) {
+        return qn__no_memory(err);
+    }
+    QN_TRY(qn__database_table_new(database, database->schema, copy, &list->tables[list->n], err));
+    list->n++;
+    return QN_OK;
+}
+
+static enum qn_status add_tables(void *context, const struct qn_batch_reader *batch, struct qn_error *err)
+{
+    for (int64_t row = 0; row < batch->length; row++) {
+        QN_TRY(add_table(context, batch, row, err));
+    }
+    return QN_OK;
+}
+
+/* The names of the tables, and of the views where they are wanted, in a schema. What was found is in *out on failure too. */
 static enum qn_status list_tables(const struct discovery *discovery, struct database_table **out, size_t *n_out,
                                   struct qn_error *err)
 {
     qn_auto_stream stream = { .release = NULL };
-    qn_auto_schema schema = { .release = NULL };
-    const struct database *database = discovery->database;
-    struct qn_batch_reader reader = { 0 };
-    struct database_table *tables = qn_calloc(DATABASE_MAX_TABLES, sizeof *tables);
-    size_t n = 0;
-    enum qn_status status = tables != NULL ? QN_OK : qn__no_memory(err);
-    status = status == QN_OK ? qn_connection_tables(discovery->connection, database->schema, &stream, err) : status;
-    status = status == QN_OK ? qn_stream_schema(&stream, &schema, err) : status;
-    status = status == QN_OK ? qn_batch_reader_init(&reader, &schema, err) : status;
-    while (status == QN_OK) {
-        qn_auto_array batch = { .release = NULL };
-        status = qn_stream_next(&stream, &batch, err);
-        if (status != QN_OK || batch.release == NULL) {
-            break;
-        }
-        status = qn_batch_reader_bind(&reader, &batch, err);
-        for (int64_t row = 0; status == QN_OK && row < reader.length; row++) {
-            const char *name = NULL, *kind = NULL;
-            size_t name_size = 0, kind_size = 0;
-            if (!qn_reader_bytes(&reader.columns[1], row, &name, &name_size) ||
-                !qn_reader_bytes(&reader.columns[2], row, &kind, &kind_size)) {
-                status = qn_error_set(err, QN_ERR_DATA, "the list of tables cannot be read");
-            } else if (!database->views && !(kind_size == 5 && memcmp(kind, "table", 5) == 0)) {
-                continue;
-            } else if (n == DATABASE_MAX_TABLES) {
-                status = qn_error_set(err, QN_ERR_UNSUPPORTED, "schema \"%s\" has more than %d tables",
-                                      database->schema, DATABASE_MAX_TABLES);
-            } else {
-                char *copy = qn_strndup(name, name_size);
-                status = copy != NULL ? qn__database_table_new(database, database->schema, copy, &tables[n], err)
-                                      : qn__no_memory(err);
-                n += status == QN_OK;
-                qn_free(copy);
-            }
-        }
+    struct table_list list = { .database = discovery->database,
+                               .tables = qn_calloc(DATABASE_MAX_TABLES, sizeof *list.tables) };
+    enum qn_status status = list.tables != NULL ? QN_OK : qn__no_memory(err);
+    if (status == QN_OK) {
+        status = qn_connection_tables(discovery->connection, discovery->database->schema, &stream, err);
     }
-    qn_batch_reader_dispose(&reader);
-    *out = tables;
-    *n_out = n;
+    if (status == QN_OK) {
+        status = qn_stream_each_batch(&stream, add_tables, &list, err);
+    }
+    *out = list.tables;
+    *n_out = list.n;
     return status;
 }
 

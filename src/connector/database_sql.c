@@ -94,8 +94,9 @@ static enum qn_status copy_value(const struct qn_reader *reader, int64_t row, ch
     return *out != NULL ? QN_OK : qn__no_memory(err);
 }
 
-static enum qn_status copy_batch(const struct qn_batch_reader *reader, struct database_rows *rows, struct qn_error *err)
+static enum qn_status copy_batch(void *context, const struct qn_batch_reader *reader, struct qn_error *err)
 {
+    struct database_rows *rows = context;
     size_t n = (size_t)reader->length;
     if (rows->n_rows + n > MAX_ROWS) {
         return qn_error_set(err, QN_ERR_NO_MEMORY, "more than %d ranges: the argument \"rows_per_range\" is too small",
@@ -117,26 +118,6 @@ static enum qn_status copy_batch(const struct qn_batch_reader *reader, struct da
     return QN_OK;
 }
 
-static enum qn_status copy_rows(struct ArrowArrayStream *stream, struct database_rows *rows, struct qn_error *err)
-{
-    qn_auto_schema schema = { .release = NULL };
-    struct qn_batch_reader reader = { 0 };
-    QN_TRY(qn_stream_schema(stream, &schema, err));
-    QN_TRY(qn_batch_reader_init(&reader, &schema, err));
-    enum qn_status status = QN_OK;
-    while (status == QN_OK) {
-        qn_auto_array batch = { .release = NULL };
-        status = qn_stream_next(stream, &batch, err);
-        if (status != QN_OK || batch.release == NULL) {
-            break;
-        }
-        status = qn_batch_reader_bind(&reader, &batch, err);
-        status = status == QN_OK ? copy_batch(&reader, rows, err) : status;
-    }
-    qn_batch_reader_dispose(&reader);
-    return status;
-}
-
 enum qn_status qn__database_read(struct qn_connection *connection, const char *sql, const char *const *columns,
                                  size_t n_columns, struct database_rows *out, struct qn_error *err)
 {
@@ -153,7 +134,7 @@ enum qn_status qn__database_read(struct qn_connection *connection, const char *s
     query.options = &options;
     *out = (struct database_rows){ .n_columns = n_columns };
     QN_TRY(qn_connection_query(connection, &query, &stream, NULL, err));
-    enum qn_status status = copy_rows(&stream, out, err);
+    enum qn_status status = qn_stream_each_batch(&stream, copy_batch, out, err);
     if (status != QN_OK) {
         qn__database_rows_dispose(out);
     }
