@@ -16,7 +16,6 @@
 
 #include <qanat/database.h>
 
-#define QN_CHECKPOINT_TABLE "qanat_checkpoints"
 #define QN_CHECKPOINT_LOCATIONS                                                                                        \
     "(locations)"                    /* column_name of a task whose source has locations; value counts the moved ones */
 #define QN_CHECKPOINT_TEXT_MAX 65536 /* bytes of a text that can be a checkpoint */
@@ -119,9 +118,5 @@ struct qn_checkpoint_update {
 };
 enum qn_status qn_checkpoint_store(struct qn_connection *sink, const struct qn_checkpoint_update *update,
                                    const struct qn_checkpoint_row *row, struct qn_error *err) QN_MUST_CHECK;
-
-/* Whether a table exists (by the catalogue). */
-enum qn_status qn_task_table_exists(struct qn_connection *connection, const char *table, bool *out,
-                                    struct qn_error *err) QN_MUST_CHECK;
 
 #endif

@@ -8,75 +8,44 @@
  */
 #include "arrow/stream.h"
 #include "base/memory.h"
-#include "db/sql.h"
 #include "task/sink.h"
+#include "task/task_table.h"
 
 #define TABLE "qanat_locations"
 
 enum field { TASK, HASH, LOCATION, VERSION, ROWS, FINISHED, FIELDS };
 
-static enum qn_status make_schema(struct ArrowSchema *out, struct qn_error *err)
-{
-    static const struct {
-        const char *name;
-        enum qn_type_id type;
-    } fields[FIELDS] = { { "task", QN_TYPE_STRING },      { "location_hash", QN_TYPE_STRING },
-                         { "location", QN_TYPE_STRING },  { "version", QN_TYPE_STRING },
-                         { "moved_rows", QN_TYPE_INT64 }, { "finished", QN_TYPE_INT64 } };
-    QN_TRY(qn_schema_struct(out, FIELDS, err));
-    for (int64_t i = 0; i < FIELDS; i++) {
-        struct qn_type type = qn_type_of(fields[i].type);
-        QN_TRY(qn_schema_set(out, i, fields[i].name, &type, err));
-    }
-    return QN_OK;
-}
-
+static const struct qn_task_field fields[FIELDS] = {
+    { "task", QN_TYPE_STRING },    { "location_hash", QN_TYPE_STRING }, { "location", QN_TYPE_STRING },
+    { "version", QN_TYPE_STRING }, { "moved_rows", QN_TYPE_INT64 },     { "finished", QN_TYPE_INT64 },
+};
 static const char *const key[] = { "task", "location_hash" };
 
 static enum qn_status have_table(struct qn_connection *sink, const struct ArrowSchema *schema, struct qn_error *err)
 {
     bool exists = false;
     QN_TRY(qn_task_table_exists(sink, TABLE, &exists, err));
-    if (exists) {
-        return QN_OK;
-    }
-    const struct qn_dialect *dialect = NULL;
-    QN_TRY(qn_task_dialect(qn_connection_config(sink), &dialect, err));
-    qn_auto_buffer sql = QN_BUFFER_INIT;
-    QN_TRY(qn_sql_create_table(dialect, NULL, TABLE, schema, key, 2, &sql, err));
-    QN_TRY(qn_buffer_check(&sql, "a statement", err));
-    struct qn_query query = QN_QUERY_INIT;
-    query.sql = qn_buffer_text(&sql);
-    return qn_connection_execute(sink, &query, NULL, err);
-}
-
-static struct qn_value task_value(const char *task)
-{
-    struct qn_value value = { .kind = QN_VALUE_TEXT };
-    value.as.bytes.data = task;
-    value.as.bytes.size = strlen(task);
-    return value;
+    return exists ? QN_OK : qn_task_table_make(sink, TABLE, schema, key, 2, err);
 }
 
 /* ---- read ----------------------------------------------------------------------------------------------------- */
 
-static enum qn_status take_row(const struct qn_batch_reader *reader, int64_t row, struct qn_positions *out,
+static enum qn_status take_row(const struct qn_batch_reader *rows, int64_t row, struct qn_positions *out,
                                struct qn_error *err)
 {
     const char *hash = NULL;
     const char *version = NULL;
     size_t hash_size = 0;
     size_t version_size = 0;
-    for (int i = 0; i < 4; i++) {
-        if (qn_reader_is_null(&reader->columns[i], row)) {
-            return qn_error_set(err, QN_ERR_DATA, TABLE ".%s is null", reader->columns[i].name);
-        }
-    }
+    int64_t finished = 0;
+    struct qn_position position = { .rows = 0 };
+    QN_TRY(qn_task_table_text(TABLE, rows, 0, row, &hash, &hash_size, err));
+    QN_TRY(qn_task_table_text(TABLE, rows, 1, row, &version, &version_size, err));
+    QN_TRY(qn_task_table_int64(TABLE, rows, 2, row, &position.rows, err));
+    QN_TRY(qn_task_table_int64(TABLE, rows, 3, row, &finished, err));
+    position.done = finished != 0;
     char text[QN_SHA256_TEXT_SIZE];
-    struct qn_position position = { .rows = qn_reader_int64(&reader->columns[2], row),
-                                    .done = qn_reader_int64(&reader->columns[3], row) != 0 };
-    if (!qn_reader_bytes(&reader->columns[0], row, &hash, &hash_size) ||
-        !qn_reader_bytes(&reader->columns[1], row, &version, &version_size) || hash_size != sizeof text - 1) {
+    if (hash_size != sizeof text - 1) {
         return qn_error_set(err, QN_ERR_DATA, TABLE ".location_hash is not a SHA-256");
     }
     memcpy(text, hash, hash_size);
@@ -92,52 +61,27 @@ static enum qn_status take_row(const struct qn_batch_reader *reader, int64_t row
     return qn_positions_add(out, &position, err);
 }
 
-static enum qn_status read_rows(struct ArrowArrayStream *stream, struct qn_positions *out, struct qn_error *err)
+static enum qn_status take_rows(void *context, const struct qn_batch_reader *rows, struct qn_error *err)
 {
-    qn_auto_schema schema = { .release = NULL };
-    QN_TRY(qn_stream_schema(stream, &schema, err));
-    struct qn_batch_reader reader = { .n_columns = 0 };
-    enum qn_status status = qn_batch_reader_init(&reader, &schema, err);
-    while (status == QN_OK) {
-        qn_auto_array batch = { .release = NULL };
-        status = qn_stream_next(stream, &batch, err);
-        if (status != QN_OK || batch.release == NULL) {
-            break;
-        }
-        status = qn_batch_reader_bind(&reader, &batch, err);
-        for (int64_t row = 0; status == QN_OK && row < reader.length; row++) {
-            status = take_row(&reader, row, out, err);
-        }
+    for (int64_t row = 0; row < rows->length; row++) {
+        QN_TRY(take_row(rows, row, context, err));
     }
-    qn_batch_reader_dispose(&reader);
-    return status;
+    return QN_OK;
 }
 
 enum qn_status qn_location_table_load(struct qn_connection *sink, const char *task, struct qn_positions *out,
                                       struct qn_error *err)
 {
-    static const char *const names[] = { "task" };
     static const struct qn_type_override types[] = {
         { "location_hash", "Utf8" }, { "version", "Utf8" }, { "moved_rows", "Int64" }, { "finished", "Int64" }
     };
+    static const char sql[] = "select location_hash, version, moved_rows, finished from " TABLE " where task = :task";
     bool exists = false;
     QN_TRY(qn_task_table_exists(sink, TABLE, &exists, err));
     if (!exists) {
         return QN_OK;
     }
-    struct qn_query_options options = QN_QUERY_OPTIONS_INIT;
-    options.types = types;
-    options.n_types = sizeof types / sizeof *types;
-    struct qn_value value = task_value(task);
-    struct qn_query query = QN_QUERY_INIT;
-    query.sql = "select location_hash, version, moved_rows, finished from " TABLE " where task = :task";
-    query.values = &value;
-    query.names = names;
-    query.n_values = 1;
-    query.options = &options;
-    qn_auto_stream stream = { .release = NULL };
-    QN_TRY(qn_connection_query(sink, &query, &stream, NULL, err));
-    return read_rows(&stream, out, err);
+    return qn_task_table_read(sink, sql, task, types, sizeof types / sizeof *types, take_rows, out, err);
 }
 
 /* ---- written -------------------------------------------------------------------------------------------------- */
@@ -179,7 +123,7 @@ static enum qn_status touched_batch(const char *task, const struct qn_locations 
 static enum qn_status forget(struct qn_connection *sink, const char *task, struct qn_error *err)
 {
     static const char *const names[] = { "task" };
-    struct qn_value value = task_value(task);
+    struct qn_value value = qn_task_text_value(task);
     struct qn_query query = QN_QUERY_INIT;
     query.sql = "delete from " TABLE " where task = :task";
     query.values = &value;
@@ -194,7 +138,7 @@ enum qn_status qn_location_table_store(struct qn_connection *sink, const char *t
     qn_auto_schema schema = { .release = NULL };
     qn_auto_array batch = { .release = NULL };
     qn_auto_stream stream = { .release = NULL };
-    QN_TRY(make_schema(&schema, err));
+    QN_TRY(qn_task_table_schema(fields, FIELDS, &schema, err));
     QN_TRY(have_table(sink, &schema, err));
     if (anew) {
         QN_TRY(forget(sink, task, err));

@@ -3,6 +3,7 @@
  */
 #include "db/sql.h"
 #include "task/sink.h"
+#include "task/task_table.h"
 
 static enum qn_status open_sink(struct qn_run *run, struct qn_error *err)
 {
