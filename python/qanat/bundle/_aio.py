@@ -22,11 +22,11 @@ from qanat.bundle._progress import Listener, shown
 from qanat.bundle._results import (
     Block,
     Collected,
-    Commit,
     Description,
     Failure,
     FetchProgress,
     FetchResults,
+    History,
     Problem,
     Status,
 )
@@ -276,7 +276,7 @@ class Bundle:
     async def commit(self, message: str = "") -> int:
         return await self._call(partial(self._bundle.commit, message))
 
-    async def history(self, first: int = 0, last: int | None = None) -> list[Commit]:
+    async def history(self, first: int = 0, last: int | None = None) -> History:
         return await self._call(partial(self._bundle.history, first, last))
 
     async def status(self) -> Status:

@@ -19,11 +19,11 @@ from qanat.bundle._progress import Listener, shown
 from qanat.bundle._results import (
     Block,
     Collected,
-    Commit,
     Description,
     Failure,
     FetchProgress,
     FetchResults,
+    History,
     Problem,
     Status,
 )
@@ -308,9 +308,9 @@ class Bundle:
         """
         return self._native.commit(message)
 
-    def history(self, first: int = 0, last: int | None = None) -> list[Commit]:
+    def history(self, first: int = 0, last: int | None = None) -> History:
         """The commits, newest last: of all versions, or of those from `first` to `last`."""
-        return results.commits(self._native.history(first, -1 if last is None else last))
+        return results.history(self._native.history(first, -1 if last is None else last))
 
     def status(self) -> Status:
         """What is pending."""

@@ -9,7 +9,9 @@ import datetime
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, TypeVar
+from typing import Any, SupportsIndex, TypeVar, overload
+
+from qanat.bundle import _tables
 
 _T = TypeVar("_T")
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
@@ -156,7 +158,21 @@ class Commit:
     previous: str
     timestamp: datetime.datetime
     message: str
-    changes: list[dict[str, Any]] = field(default_factory=list)
+    changes: list[dict[str, Any]] = field(default_factory=list, repr=False)
+
+
+class History(list[Commit]):
+    """Commits, newest last. As a text, a table of the newest."""
+
+    @overload
+    def __getitem__(self, index: SupportsIndex) -> Commit: ...
+    @overload
+    def __getitem__(self, index: slice) -> History: ...
+    def __getitem__(self, index: SupportsIndex | slice) -> Commit | History:
+        return History(super().__getitem__(index)) if isinstance(index, slice) else super().__getitem__(index)
+
+    def __repr__(self) -> str:
+        return _tables.history(list(self))
 
 
 @dataclass(frozen=True)
@@ -164,12 +180,12 @@ class Operation:
     """A call that changed something and is not committed yet."""
 
     operation: str
-    changes: list[dict[str, Any]] = field(default_factory=list)
+    changes: list[dict[str, Any]] = field(default_factory=list, repr=False)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Status:
-    """What is pending on top of `version`."""
+    """What is pending on top of `version`. As a text, a table of the changes."""
 
     version: int
     operations: list[Operation] = field(default_factory=list)
@@ -181,6 +197,9 @@ class Status:
     def is_empty(self) -> bool:
         """Whether there is nothing to commit."""
         return not self.operations
+
+    def __repr__(self) -> str:
+        return _tables.status(self.version, self.operations)
 
 
 @dataclass(frozen=True)
@@ -285,8 +304,8 @@ def fetch_results(text: str) -> FetchResults:
     return FetchResults(made)
 
 
-def commits(text: str) -> list[Commit]:
-    return [_made(Commit, entry, timestamp=time_of(entry["timestamp"])) for entry in json.loads(text)]
+def history(text: str) -> History:
+    return History(_made(Commit, entry, timestamp=time_of(entry["timestamp"])) for entry in json.loads(text))
 
 
 def status(text: str) -> Status:

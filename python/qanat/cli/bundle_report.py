@@ -75,22 +75,17 @@ def table_of(file: str) -> Any:
         raise FileError(f"cannot read {file}: {error}") from error
 
 
-def _changes(commit: Commit) -> str:
-    counts: dict[str, int] = {}
-    for change in commit.changes:
-        kind = change["op"] if "location" in change else f"{change['op']} {change['kind']}"
-        counts[kind] = counts.get(kind, 0) + 1
-    return ", ".join(f"{number:,} {kind}" for kind, number in counts.items()) or "nothing changed"
-
-
 def log(commits: list[Commit], as_json: bool) -> None:
     newest_first = list(reversed(commits))
+    from qanat.bundle._tables import counted_changes
+
     if as_json:
         click.echo(json.dumps([{**dataclasses.asdict(c), "timestamp": c.timestamp.isoformat()} for c in newest_first]))
         return
     for commit in newest_first:
         when = commit.timestamp.strftime("%Y-%m-%d %H:%M:%S")
-        click.echo(f"{commit.version:>6}  {commit.hash[:12]}  {when}  {escaped(commit.message)} ({_changes(commit)})")
+        changes = counted_changes(commit.changes)
+        click.echo(f"{commit.version:>6}  {commit.hash[:12]}  {when}  {escaped(commit.message)} ({changes})")
 
 
 def status(bundle: Bundle, as_json: bool) -> None:

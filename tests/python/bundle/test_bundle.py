@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import inspect
+import json
 import subprocess
 import sys
 import threading
@@ -18,6 +19,7 @@ from polars.testing import assert_frame_equal
 import qanat as qn
 import qanat.aio
 import qanat.bundle
+from qanat.bundle._results import history as history_of
 
 PLANETS = pl.DataFrame({"id": [1, 2], "name": ["Earth", "Mars"], "radius": [6371.0, 3389.5]})
 
@@ -129,6 +131,62 @@ def test_history_status_undo_and_reset(empty: qn.Bundle) -> None:
     assert before <= load.timestamp <= datetime.datetime.now(datetime.UTC)
     assert [(change["op"], change["location"]) for change in load.changes] == [("add", "one")]
     assert empty.history(1) == [load] and empty.history(0, 0) == [created]
+
+
+def test_status_reads_as_a_table(empty: qn.Bundle) -> None:
+    assert repr(empty.status()) == "version 0, nothing pending"
+    empty.put("inner\x1b[2J", {"id": [1, 2]})
+    empty.put("far away " * 10, {"id": range(1500)}, pack="days")
+    empty.set_config("shop.secret", "hunter22", store=True)
+    empty.remove("inner\x1b[2J")
+    assert str(empty.status()) == repr(empty.status())
+    assert str(empty.status()).splitlines() == [
+        "version 0, pending:",
+        "operation   change  of                                                         rows",
+        r"put         add     base: inner\x1b[2J                                            2",
+        "put         add     days: far away far away far away far away far away far …  1,500",
+        "set_config  set     config shop.secret",
+        r"remove      remove  base: inner\x1b[2J",
+    ]
+    for number in range(20):
+        empty.put(f"more {number}", {"id": [number]})
+    lines = str(empty.status()).splitlines()
+    assert (len(lines), lines[-1]) == (23, "… 4 more")
+    assert lines[21].split() == ["put", "add", "base:", "more", "15", "1"]
+    assert "hunter22" not in repr(empty.status().operations)
+
+
+def test_history_reads_as_a_table() -> None:
+    base = {"hash": "0123456789abcdef" * 4, "previous": "", "timestamp": 1_700_000_000_000_000}
+    add = {"op": "add", "pack": "base", "location": "x"}
+    source = {"op": "set", "kind": "source", "name": "1", "value": {"arguments": {"password": "hunter22"}}}
+    found = history_of(
+        json.dumps(
+            [
+                {**base, "version": 0, "message": "", "changes": []},
+                {**base, "version": 1, "message": "two\nlines", "changes": [source, add, add]},
+            ]
+        )
+    )
+    assert (
+        repr(found)
+        == str(found)
+        == "\n".join(
+            [
+                "version  time (UTC)           hash          changes              message",
+                "      0  2023-11-14 22:13:20  0123456789ab  nothing changed",
+                r"      1  2023-11-14 22:13:20  0123456789ab  1 set source, 2 add  two\nlines",
+            ]
+        )
+    )
+    assert isinstance(found, list) and repr(found[1:]).splitlines()[1:] == repr(found).splitlines()[2:]
+    assert "hunter22" not in repr(found[1]) and found[1].changes[0] == source
+    many = history_of(
+        json.dumps([{**base, "version": number, "message": "m", "changes": []} for number in range(1020)])
+    )
+    lines = repr(many).splitlines()
+    assert (len(lines), lines[1], lines[2][:7], lines[-1][:7]) == (22, "… 1,000 older", "   1000", "   1019")
+    assert repr(many[:0]) == "no versions"
 
 
 @pytest.mark.trace("B14")
