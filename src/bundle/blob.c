@@ -27,7 +27,6 @@ struct qn_blob_writer {
     int data_fd;
     struct qn_temporary file;
     struct evp_md_ctx_st *digest;
-    int64_t size;
     enum qn_status failure; /* sticky */
     char format[QN_COMMIT_MAX_SUFFIX + 1];
 };
@@ -92,17 +91,8 @@ enum qn_status qn_blob_writer_write(struct qn_blob_writer *writer, const void *b
     if (status == QN_OK) {
         status = qn_fd_write_all(writer->file.fd, bytes, size, "a block of the bundle", err);
     }
-    if (status == QN_OK) {
-        writer->size += (int64_t)size;
-    } else {
-        writer->failure = status;
-    }
+    writer->failure = status;
     return status;
-}
-
-int64_t qn_blob_writer_size(const struct qn_blob_writer *writer)
-{
-    return writer->size;
 }
 
 static enum qn_status put_in_place(struct qn_blob_writer *writer, const struct qn_sha256 *hash, struct qn_error *err)

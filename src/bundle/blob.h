@@ -23,9 +23,6 @@ enum qn_status qn_blob_writer_new(int bundle_fd, const char *format, struct qn_b
 enum qn_status qn_blob_writer_write(struct qn_blob_writer *writer, const void *bytes, size_t size,
                                     struct qn_error *err) QN_MUST_CHECK;
 
-/* Bytes so far. */
-int64_t qn_blob_writer_size(const struct qn_blob_writer *writer);
-
 /* fsync the block and put it in place; once this returns QN_OK it outlasts a power cut. A block of the same bytes that
  * is there is replaced by this one: it may be damaged, and is as young as this one then. The writer can only be freed
  * afterwards. */

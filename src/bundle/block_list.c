@@ -9,8 +9,8 @@
 
 #include <stdlib.h>
 
-enum qn_status qn__block_list_add(struct qn__block_list *list, const struct qn_change *change, int64_t version,
-                                  bool needed, struct qn_error *err)
+static enum qn_status add(struct qn__block_list *list, const struct qn_change *change, int64_t version, bool needed,
+                          struct qn_error *err)
 {
     struct qn__named_block block = { .needed = needed, .version = version };
     if (change->kind > QN_CHANGE_REPLACE || change->url != NULL || !qn_sha256_parse(change->sha256, &block.hash)) {
@@ -34,7 +34,7 @@ enum qn_status qn__block_list_add_commit(struct qn__block_list *list, const stru
                                          struct qn_error *err)
 {
     for (size_t i = 0; i < commit->n_changes; i++) {
-        QN_TRY(qn__block_list_add(list, &commit->changes[i], commit->version, needed, err));
+        QN_TRY(add(list, &commit->changes[i], commit->version, needed, err));
     }
     return QN_OK;
 }
@@ -45,7 +45,7 @@ enum qn_status qn__block_list_add_state(struct qn__block_list *list, const struc
     size_t place = 0;
     const struct qn_state_entry *entry;
     while ((entry = qn_bundle_state_next(state, &place)) != NULL) {
-        QN_TRY(qn__block_list_add(list, &entry->change, entry->version, needed, err));
+        QN_TRY(add(list, &entry->change, entry->version, needed, err));
     }
     return QN_OK;
 }

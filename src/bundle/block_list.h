@@ -25,11 +25,7 @@ struct qn__block_list {
         .items = NULL                                                                                                  \
     }
 
-/* Add what a change names; nothing where that is no block of the bundle's own. */
-enum qn_status qn__block_list_add(struct qn__block_list *list, const struct qn_change *change, int64_t version,
-                                  bool needed, struct qn_error *err) QN_MUST_CHECK;
-
-/* All that commit `commit` adds, and all that a state holds. */
+/* Add the blocks of the bundle's own that a commit names, or that a state holds. */
 enum qn_status qn__block_list_add_commit(struct qn__block_list *list, const struct qn_commit *commit, bool needed,
                                          struct qn_error *err) QN_MUST_CHECK;
 enum qn_status qn__block_list_add_state(struct qn__block_list *list, const struct qn_bundle_state *state, bool needed,

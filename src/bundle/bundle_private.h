@@ -77,7 +77,6 @@ enum qn_status qn__bundle_begin(struct qn_bundle *bundle, const char *name, stru
 enum qn_status qn__bundle_add(struct qn_bundle *bundle, const struct qn_change *change, const char *schema,
                               struct qn_error *err) QN_MUST_CHECK;
 void qn__bundle_end(struct qn_bundle *bundle);
-void qn__bundle_abandon(struct qn_bundle *bundle);
 
 /* End the operation where `status` is QN_OK, else take it back; returns `status`. */
 enum qn_status qn__bundle_close(struct qn_bundle *bundle, enum qn_status status);
@@ -115,10 +114,7 @@ enum qn_status qn__bundle_read_config(const char *text, struct json_t **out, str
 /* QN_ERR_CONFIG names a variable QANAT_SYSTEM_... of the environment that is none of the settings, and the nearest one. */
 enum qn_status qn__bundle_check_environment(struct qn_error *err) QN_MUST_CHECK;
 
-/* The value of "section.key" by precedence; *out is NULL where it is set nowhere, else the caller's (qn_free). */
-enum qn_status qn__bundle_find_config(struct qn_bundle *bundle, const char *key, char **out,
-                                      struct qn_error *err) QN_MUST_CHECK;
-/* The same as a boolean, or a number within [low, high]; QN_ERR_CONFIG names what is neither. `otherwise`: set nowhere. */
+/* The value of "section.key" by precedence, as a boolean or a number within [low, high]; QN_ERR_CONFIG names what is neither. `otherwise`: set nowhere. */
 enum qn_status qn__bundle_flag(struct qn_bundle *bundle, const char *key, bool otherwise, bool *out,
                                struct qn_error *err) QN_MUST_CHECK;
 enum qn_status qn__bundle_number(struct qn_bundle *bundle, const char *key, double low, double high, double otherwise,
@@ -181,9 +177,6 @@ enum qn_status qn__bundle_connector(struct qn_bundle *bundle, const struct qn__c
 
 /* The current folder, absolute (qn_free); NULL: it has no name that a bundle can hold. */
 char *qn__current_folder(void);
-
-/* `folder`, or NULL where it is not there any more, which the log is told. */
-const char *qn__folder_that_is(const char *name, const char *folder);
 
 /* ---- documents.c ------------------------------------------------------------------------------------------------ */
 

@@ -35,7 +35,8 @@ void qn__log_name(int64_t version, const char *suffix, char out[QN__LOG_NAME_SIZ
     (void)snprintf(out, QN__LOG_NAME_SIZE, "%020lld%s", (long long)version, suffix);
 }
 
-enum qn_status qn__log_entries_reserve(struct qn__log_entries *entries, struct qn_error *err)
+/* Room for one more, so that the next push cannot fail. */
+static enum qn_status reserve_entry(struct qn__log_entries *entries, struct qn_error *err)
 {
     if (entries->count >= QN_COMMIT_LOG_MAX_COMMITS) {
         return qn_error_set(err, QN_ERR_NO_MEMORY, "the log has %lld commits, which is the limit",
@@ -54,7 +55,7 @@ enum qn_status qn__log_entries_reserve(struct qn__log_entries *entries, struct q
     return QN_OK;
 }
 
-void qn__log_entries_push(struct qn__log_entries *entries, const struct qn_sha256 *hash, int64_t timestamp)
+static void push_entry(struct qn__log_entries *entries, const struct qn_sha256 *hash, int64_t timestamp)
 {
     entries->items[entries->count++] = (struct qn__log_entry){ .hash = *hash, .timestamp = timestamp };
 }
@@ -186,7 +187,7 @@ static enum qn_status take_next(struct qn_commit_log *log, bool *missing_out, st
 {
     struct qn__log_entries *entries = &log->entries;
     int64_t version = entries->count;
-    QN_TRY(qn__log_entries_reserve(entries, err));
+    QN_TRY(reserve_entry(entries, err));
     struct qn_commit commit;
     struct qn_sha256 hash;
     bool missing = false;
@@ -206,7 +207,7 @@ static enum qn_status take_next(struct qn_commit_log *log, bool *missing_out, st
         status = qn_error_set(err, QN_ERR_DATA, "commit %lld of the log is not later than commit %lld",
                               (long long)version, (long long)version - 1);
     } else {
-        qn__log_entries_push(entries, &hash, commit.timestamp);
+        push_entry(entries, &hash, commit.timestamp);
     }
     qn_commit_dispose(&commit);
     return status;
@@ -541,7 +542,7 @@ static enum qn_status write_commit(const struct qn_commit_log *log, int64_t vers
 enum qn_status qn_commit_log_append(struct qn_commit_log *log, struct qn_commit *commit, bool *lost_out,
                                     struct qn_error *err)
 {
-    QN_TRY(qn__log_entries_reserve(&log->entries, err));
+    QN_TRY(reserve_entry(&log->entries, err));
     complete_commit(log, commit);
     qn_auto_buffer bytes = QN_BUFFER_INIT;
     struct qn_sha256 hash;
@@ -553,7 +554,7 @@ enum qn_status qn_commit_log_append(struct qn_commit_log *log, struct qn_commit 
     if (lost) {
         return QN_OK;
     }
-    qn__log_entries_push(&log->entries, &hash, commit->timestamp);
+    push_entry(&log->entries, &hash, commit->timestamp);
     struct qn_error why = QN_ERROR_INIT;
     const struct qn__mark mark = { .version = commit->version, .hash = hash };
     if (qn__mark_write(log->own_fd, QN__MARK_HEAD, &mark, false, &why) != QN_OK) {

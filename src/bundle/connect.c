@@ -39,7 +39,8 @@ char *qn__current_folder(void)
     return copy;
 }
 
-const char *qn__folder_that_is(const char *name, const char *folder)
+/* `folder`, or NULL where it is not there any more, which the log is told. */
+static const char *folder_that_is(const char *name, const char *folder)
 {
     struct stat found;
     if (folder == NULL || (stat(folder, &found) == 0 && S_ISDIR(found.st_mode))) {
@@ -55,11 +56,11 @@ const char *qn__folder_that_is(const char *name, const char *folder)
 static enum qn_status place(struct qn_bundle *bundle, const char *uri, const struct qn__connecting *what,
                             struct qn_connector_options *options, struct qn_error *err)
 {
-    const char *current = qn__folder_that_is(what->name, what->folder);
+    const char *current = folder_that_is(what->name, what->folder);
     const char *imported = qn__bundle_connector_folder(bundle, what->name);
     bool of_bundle = false;
     options->working_folder = current;
-    options->folder = imported != NULL ? qn__folder_that_is(what->name, imported) : current;
+    options->folder = imported != NULL ? folder_that_is(what->name, imported) : current;
     if (strstr(uri, "::") == NULL) {
         options->folder = current;
         return QN_OK;

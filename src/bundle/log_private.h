@@ -21,10 +21,6 @@ struct qn__log_entries {
     int64_t capacity;
 };
 
-/* Room for one more, so that the next push cannot fail. */
-enum qn_status qn__log_entries_reserve(struct qn__log_entries *entries, struct qn_error *err) QN_MUST_CHECK;
-void qn__log_entries_push(struct qn__log_entries *entries, const struct qn_sha256 *hash, int64_t timestamp);
-
 /* "00000000000000000007.json" */
 void qn__log_name(int64_t version, const char *suffix, char out[QN__LOG_NAME_SIZE]);
 

@@ -181,7 +181,7 @@ void qn__bundle_end(struct qn_bundle *bundle)
     }
 }
 
-void qn__bundle_abandon(struct qn_bundle *bundle)
+static void abandon(struct qn_bundle *bundle)
 {
     bundle->operation_open = false;
     if (drop_last(bundle)) {
@@ -194,7 +194,7 @@ enum qn_status qn__bundle_close(struct qn_bundle *bundle, enum qn_status status)
     if (status == QN_OK) {
         qn__bundle_end(bundle);
     } else {
-        qn__bundle_abandon(bundle);
+        abandon(bundle);
     }
     return status;
 }

@@ -235,7 +235,8 @@ static enum qn_status of_bundle(struct qn_bundle *bundle, const char *key, char 
     return *out != NULL ? QN_OK : qn__no_memory(err);
 }
 
-enum qn_status qn__bundle_find_config(struct qn_bundle *bundle, const char *key, char **out, struct qn_error *err)
+/* The value of a key by precedence; *out is NULL where it is set nowhere, else the caller's (qn_free). */
+static enum qn_status find_config(struct qn_bundle *bundle, const char *key, char **out, struct qn_error *err)
 {
     QN_TRY(check_key(key, err));
     QN_TRY(check_system(key, err));
@@ -261,7 +262,7 @@ enum qn_status qn__bundle_flag(struct qn_bundle *bundle, const char *key, bool o
                                struct qn_error *err)
 {
     qn_auto_free char *text = NULL;
-    QN_TRY(qn__bundle_find_config(bundle, key, &text, err));
+    QN_TRY(find_config(bundle, key, &text, err));
     bool value = otherwise;
     if (text != NULL && !qn_text_to_bool(text, &value)) {
         return qn_error_set(err, QN_ERR_CONFIG, "\"%s\" of the configuration is \"%.40s\", which is not true or false",
@@ -297,7 +298,7 @@ enum qn_status qn__bundle_number(struct qn_bundle *bundle, const char *key, doub
                                  double *out, struct qn_error *err)
 {
     qn_auto_free char *text = NULL;
-    QN_TRY(qn__bundle_find_config(bundle, key, &text, err));
+    QN_TRY(find_config(bundle, key, &text, err));
     double value = otherwise;
     if (text != NULL && (!parse_number(text, &value) || value < low || value > high)) {
         return qn_error_set(err, QN_ERR_CONFIG,
@@ -311,7 +312,7 @@ enum qn_status qn__bundle_number(struct qn_bundle *bundle, const char *key, doub
 enum qn_status qn_bundle_config(struct qn_bundle *bundle, const char *key, char **out, struct qn_error *err)
 {
     QN_TRY(qn__bundle_enter(bundle, QN__BUNDLE_READS, err));
-    enum qn_status status = qn__bundle_find_config(bundle, key, out, err);
+    enum qn_status status = find_config(bundle, key, out, err);
     qn__bundle_leave(bundle);
     return status;
 }

@@ -24,9 +24,6 @@ struct qn_http {
     int64_t max_size, silence_ms, time_limit_ms;
 };
 
-/* libcurl, once a process. */
-enum qn_status qn__http_start(struct qn_error *err) QN_MUST_CHECK;
-
 /* Every secret of the target in a text becomes "***". The text only gets shorter, or stays as long. */
 void qn__http_scrub(const struct qn_http *http, char *text);
 

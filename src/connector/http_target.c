@@ -25,7 +25,8 @@ static void start(void)
     started = curl_global_init(CURL_GLOBAL_DEFAULT);
 }
 
-enum qn_status qn__http_start(struct qn_error *err)
+/* Once a process. */
+static enum qn_status start_curl(struct qn_error *err)
 {
     (void)pthread_once(&once, start);
     if (started != CURLE_OK) {
@@ -347,7 +348,7 @@ static enum qn_status copy_options(struct qn_http *http, const struct qn_http_op
 
 enum qn_status qn_http_new(const struct qn_http_options *options, struct qn_http **out, struct qn_error *err)
 {
-    QN_TRY(qn__http_start(err));
+    QN_TRY(start_curl(err));
     CURLU *handle = curl_url();
     struct qn_http *http = qn_calloc(1, sizeof *http);
     enum qn_status status = handle != NULL && http != NULL ? copy_options(http, options, err) : qn__no_memory(err);

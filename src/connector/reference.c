@@ -101,7 +101,7 @@ static enum qn_status open_file(const char *url, const char *folder, int *fd_out
     return QN_OK;
 }
 
-/* ---- both ---- */
+/* ---- http and https ---- */
 
 static enum qn_status target(const char *url, double timeout, struct qn_http **out, struct qn_error *err)
 {
@@ -122,22 +122,6 @@ enum qn_status qn_reference_open(const char *url, const char *folder, double tim
     }
     QN_TRY(target(url, timeout, &http, err));
     enum qn_status status = qn_http_fetch(http, NULL, fd_out, facts, err);
-    qn_http_free(http);
-    return status;
-}
-
-enum qn_status qn_reference_look(const char *url, const char *folder, double timeout, struct qn_reference_facts *facts,
-                                 struct qn_error *err)
-{
-    struct qn_http *http;
-    int fd = -1;
-    if (!is_web(url)) {
-        QN_TRY(open_file(url, folder, &fd, facts, err));
-        (void)close(fd);
-        return QN_OK;
-    }
-    QN_TRY(target(url, timeout, &http, err));
-    enum qn_status status = qn_http_look(http, facts, err);
     qn_http_free(http);
     return status;
 }

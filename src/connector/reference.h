@@ -22,8 +22,4 @@ struct qn_reference_facts {
 enum qn_status qn_reference_open(const char *url, const char *folder, double timeout, int *fd_out,
                                  struct qn_reference_facts *facts, struct qn_error *err) QN_MUST_CHECK;
 
-/* Only the facts: of the file, or by a HEAD request. */
-enum qn_status qn_reference_look(const char *url, const char *folder, double timeout, struct qn_reference_facts *facts,
-                                 struct qn_error *err) QN_MUST_CHECK;
-
 #endif

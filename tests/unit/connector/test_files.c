@@ -420,9 +420,6 @@ static void reference__opens_files(void **state)
     assert_int_equal(close(fd), 0);
     ok(qn_reference_open("a b.txt", folder, 0, &fd, NULL, &error));
     assert_int_equal(close(fd), 0);
-    struct qn_reference_facts again;
-    ok(qn_reference_look(path_of("a b.txt"), "/nowhere", 0, &again, &error));
-    assert_string_equal(again.version, facts.version);
     refused(qn_reference_open("file://other/x", NULL, 0, &fd, NULL, &error), QN_ERR_UNSUPPORTED, "another machine");
     refused(qn_reference_open("file:///x%zz", NULL, 0, &fd, NULL, &error), QN_ERR_CONFIG, "not a byte");
     refused(qn_reference_open("file:///x%00", NULL, 0, &fd, NULL, &error), QN_ERR_CONFIG, "not a byte");
