@@ -7,7 +7,6 @@
  */
 #include "task/plan_private.h"
 
-#include "base/calendar.h"
 #include "base/memory.h"
 #include "db/driver_table.h"
 #include "db/sql.h"
