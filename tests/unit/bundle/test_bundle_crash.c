@@ -402,6 +402,94 @@ static void writers__killed_at_any_time_harm_nobody(void **state)
     qn_bundle_free(bundle);
 }
 
+/* Two versions of a block, and a block that nobody needs. */
+static struct qn_bundle *begin_littered(void)
+{
+    remove_tree(bundle_fd, "_qanat");
+    remove_tree(bundle_fd, "data");
+    struct qn_bundle *bundle = new_handle();
+    put(bundle, "base", "a", "old");
+    (void)commit(bundle, "old");
+    put(bundle, "base", "a", "new");
+    (void)commit(bundle, "new");
+    put(bundle, "base", "b", "abandoned");
+    assert_int_equal(qn_bundle_reset(bundle, NULL, NULL), QN_OK);
+    return bundle;
+}
+
+static enum qn_status collect(struct qn_bundle *bundle)
+{
+    char *swept = NULL;
+    enum qn_status status = qn_bundle_gc(bundle, 0, 1, 10, &swept, NULL);
+    if (status == QN_OK) {
+        qn_text_free(swept);
+    }
+    return status;
+}
+
+/* gc fails, or is killed in a child, at the n-th fault point; whether it came that far. */
+static bool collect_until(struct qn_bundle *bundle, enum qn_fault_kind kind, int64_t n, enum qn_fault_span span)
+{
+    if (span != QN_FAULT_KILL) {
+        (void)qn_fault_arm(kind, n, span);
+        enum qn_status status = collect(bundle);
+        bool hit = qn_fault_count(kind) >= n;
+        (void)qn_fault_arm(kind, 0, span);
+        assert_true(hit || status == QN_OK);
+        return hit;
+    }
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        struct qn_bundle *own = open_handle(NULL);
+        (void)qn_fault_arm(kind, n, span);
+        _exit(collect(own) == QN_OK ? 0 : 1);
+    }
+    int how = 0;
+    assert_int_equal(waitpid(child, &how, 0), child);
+    assert_true(WIFSIGNALED(how) ? WTERMSIG(how) == SIGKILL : WEXITSTATUS(how) == 0);
+    return WIFSIGNALED(how);
+}
+
+static int count_blocks(void)
+{
+    int count = 0;
+    for (int i = 0; i < 256; i++) {
+        char folder[16];
+        (void)snprintf(folder, sizeof folder, "data/%02x", i);
+        count += count_beginning(folder, "");
+    }
+    return count;
+}
+
+/* The newest version is whole whatever gc came to, no loss of an older one is taken for damage, and gc can go on. */
+static void gc__may_fail_or_be_killed_at_every_step(void **state)
+{
+    (void)state;
+    needs_faults();
+    static const enum qn_fault_span spans[] = { QN_FAULT_ONCE, QN_FAULT_KILL };
+    int stopped = 0;
+    for (size_t i = 0; i < 2 * N_FAULTS; i++) {
+        bool hit = true;
+        for (int64_t n = 1; hit; n++) {
+            struct qn_bundle *bundle = begin_littered();
+            hit = collect_until(bundle, faults[i / 2].kind, n, spans[i % 2]);
+            stopped += hit;
+            expect_no_problem();
+            assert_int_equal(collect(bundle), QN_OK);
+            assert_int_equal(collect(bundle), QN_OK);
+            expect_no_problem();
+            const struct qn_bundle_state *now = NULL;
+            assert_int_equal(qn__bundle_state(bundle, &now, NULL), QN_OK);
+            assert_string_equal(qn_bundle_state_block(now, "base", "a")->schema, "new");
+            assert_int_equal(count_blocks(), 1);
+            qn_bundle_free(bundle);
+        }
+    }
+    assert_true(stopped >= 16);
+    print_message("gc was stopped %d times\n", stopped);
+}
+
 /* ---- a full disk ------------------------------------------------------------------------------------------------ */
 
 /* Fill the bundle until something fails; what was committed stays, and after room was made it goes on. */
@@ -509,6 +597,7 @@ int main(void)
         ON_DISK_TEST(writers__that_all_want_the_same_take_turns),
         ON_DISK_TEST(gc__takes_nothing_from_writers),
         HANDLE_TEST(writers__killed_at_any_time_harm_nobody),
+        HANDLE_TEST(gc__may_fail_or_be_killed_at_every_step),
         HANDLE_TEST(bundle__a_full_disk_loses_nothing),
         HANDLE_TEST(bundle__a_file_that_may_not_grow_is_an_error),
     };
