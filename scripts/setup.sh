@@ -84,5 +84,11 @@ if [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]; then
     [ -x .venv/bin/python ] || "$python" -m venv .venv
     .venv/bin/python -m pip install --quiet --disable-pip-version-check -r "$requirements"
     .venv/bin/python scripts/fetch_source.py nanoarrow >/dev/null
+    if [ "$purpose" = test ]; then
+        rm -rf .venv/duckdb-delta
+        .venv/bin/python -m pip install --quiet --disable-pip-version-check --target .venv/duckdb-delta \
+            -r requirements/duckdb_delta.txt ||
+            echo "DuckDB's reader of Delta is not to be had here: its tests will be skipped" >&2
+    fi
     echo "$wanted" >"$stamp"
 fi

@@ -1,7 +1,7 @@
 """mirror("delta"): other engines read a pack as a Delta table, with its versions.
 
-The reader is the `deltalake` package. DuckDB reads Delta with an extension that it fetches over the network when it is
-first used, which tests must not do.
+The readers are the `deltalake` package, polars by it, and DuckDB by its own extension, in a process with the version of
+DuckDB that the extension is made for (requirements/duckdb_delta.txt).
 """
 
 from __future__ import annotations
@@ -9,6 +9,10 @@ from __future__ import annotations
 import datetime
 import decimal
 import json
+import os
+import pickle
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +24,39 @@ from deltalake import DeltaTable
 import qanat as qn
 
 pytestmark = pytest.mark.trace("B14")
+DUCKDB = Path(__file__).resolve().parents[3] / ".venv" / "duckdb-delta"
+QUERIES = """
+import glob, pickle, sys
+import duckdb
+(extension,) = glob.glob(sys.argv[1] + "/duckdb_extension_delta/extensions/*/delta.duckdb_extension")
+settings = {"autoinstall_known_extensions": False, "autoload_known_extensions": False}
+connection = duckdb.connect(config=settings)
+connection.execute(f"load '{extension}'")
+rows = [connection.execute(query).fetchall() for query in pickle.load(sys.stdin.buffer)]
+sys.stdout.buffer.write(pickle.dumps(rows))
+"""
 
 
 def read(path: Path, version: int | None = None) -> pl.DataFrame:
     """The table as another engine reads it."""
     frame = pl.DataFrame(DeltaTable(path, version=version).to_pyarrow_table())
     return frame.sort(frame.columns[0])
+
+
+def read_by_duckdb(*queries: str) -> list[list[tuple[Any, ...]]]:
+    """The rows of each query, by DuckDB itself."""
+    if not (DUCKDB / "duckdb_extension_delta").is_dir():
+        pytest.skip("DuckDB's extension for Delta is not installed: see scripts/setup.sh")
+    done = subprocess.run(
+        [sys.executable, "-c", QUERIES, str(DUCKDB)],
+        input=pickle.dumps(queries),
+        capture_output=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(DUCKDB)},
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    found: list[list[tuple[Any, ...]]] = pickle.loads(done.stdout)
+    return found
 
 
 def log(path: Path) -> dict[str, bytes]:
@@ -59,6 +90,58 @@ def test_each_version_that_touched_the_pack_is_a_version_of_the_table(empty: qn.
         assert at.version() == number
     assert pl.read_delta(str(made.path), version=1).height == 2
     assert pl.scan_delta(str(made.path)).select(pl.col("id").sum()).collect().item() == 3
+
+
+def test_duckdb_reads_every_version(empty: qn.Bundle) -> None:
+    empty.put("one", {"id": [1, 2], "name": ["a", "b"]})
+    first = empty.commit("one")
+    empty.put("two", {"id": [3], "extra": [0.5]})
+    empty.put("one", {"id": [9], "name": ["z"]}, replace=True)
+    empty.commit("two, and one anew")
+    empty.remove("one")
+    empty.commit("one is gone")
+    empty.revert(first)
+    empty.put("one", {"price": [5]}, pack="prices")
+    empty.commit("prices")
+    base, prices = empty.mirror("delta").path, empty.mirror("delta", pack="prices").path
+    versions = {0: "*", 1: "id, name, extra", 2: "id", 3: "id, name"}
+    found = read_by_duckdb(
+        *(f"select {names} from delta_scan('{base}', version={n}) order by id" for n, names in versions.items()),
+        f"select id, name from delta_scan('{base}') order by id",
+        f"select * from delta_scan('{prices}')",
+    )
+    assert found[0] == found[3] == found[4] == [(1, "a"), (2, "b")]
+    assert found[1] == [(3, None, 0.5), (9, "z", None)]
+    assert found[2] == [(3,)]
+    assert found[5] == [(5,)]
+
+
+def test_duckdb_reads_the_types(empty: qn.Bundle) -> None:
+    day, local = datetime.date(1970, 1, 2), datetime.datetime(2026, 3, 1, 12, 30, 1, 250000)
+    money = decimal.Decimal("-12345678901234567890123456789012345.678")
+    table = pa.table(
+        {
+            "i8": pa.array([-128], pa.int8()),
+            "i64": pa.array([2**63 - 1], pa.int64()),
+            "f32": pa.array([0.5], pa.float32()),
+            "yes": pa.array([True]),
+            "text": pa.array(["ä"]),
+            "raw": pa.array([b"\x00\xff"], pa.binary()),
+            "day": pa.array([day], pa.date32()),
+            "money": pa.array([money], pa.decimal128(38, 3)),
+            "local": pa.array([local], pa.timestamp("us")),
+            "moment": pa.array([local.replace(tzinfo=datetime.UTC)], pa.timestamp("us", "UTC")),
+            "list": pa.array([[1, None]], pa.list_(pa.int32())),
+            "struct": pa.array([{"a": 1, "b": "x"}], pa.struct([("a", pa.int64()), ("b", pa.string())])),
+        }
+    )
+    empty.put("values", table)
+    empty.commit("values")
+    path = empty.mirror("delta").path
+    ((row,),) = read_by_duckdb(f"select * replace (epoch_us(moment) as moment) from delta_scan('{path}')")
+    micros = (local - datetime.datetime(1970, 1, 1)) // datetime.timedelta(microseconds=1)
+    expected = (-128, 2**63 - 1, 0.5, True, "ä", b"\x00\xff", day, money, local, micros, [1, None], {"a": 1, "b": "x"})
+    assert row == expected
 
 
 def test_statistics_and_times_are_those_of_the_bundle(empty: qn.Bundle) -> None:
