@@ -43,6 +43,9 @@ done
 echo "== connectors: every fault that the conformance kit finds"
 QANAT_TORTURE=1 $python -m pytest -q tests/python/connector/test_kit.py
 
+echo "== bundles: 6 GiB fetched, as Arrow and as Parquet"
+QANAT_TORTURE=1 $python -m pytest -q tests/python/bundle/test_fetch_memory.py
+
 echo "== bundles: a fetch at every allocation"
 QANAT_TORTURE=1 build/dev/tests/unit/bundle_test_fetch_faults
 

@@ -26,6 +26,7 @@ PAGE_BYTES = 1 << 20
 GROUP_BYTES = 32 << 20  # of Arrow data, before it is encoded: of all writers at work together
 LEAST_BYTES = 2 << 20  # of one of them
 GROUP_ROWS = 1 << 20
+DICTIONARY_BYTES = 1 << 19  # of the values of a column; the table behind twice as many takes 40 MiB more
 
 _writers: weakref.WeakSet[Any] = weakref.WeakSet()  # that have gathered something
 
@@ -107,7 +108,9 @@ class Writer:
         self._schema = plain_schema(pa.schema(schema))
         _check_schema(self._schema)
         self._file = pa.PythonFile(sink, mode="w")
-        self._writer = pq.ParquetWriter(self._file, self._schema, compression="zstd", version="2.6")
+        self._writer = pq.ParquetWriter(
+            self._file, self._schema, compression="zstd", version="2.6", dictionary_pagesize_limit=DICTIONARY_BYTES
+        )
         self._dates = [i for i, field in enumerate(self._schema) if pa.types.is_date64(field.type)]
         self._batches: list[Any] = []
         self._rows = self._bytes = 0
