@@ -21,7 +21,12 @@ bool qn_text_starts_nocase(const char *text, const char *prefix)
     return *prefix == '\0';
 }
 
-size_t qn_text_distance(const char *a, const char *b)
+static bool same(char a, char b, bool nocase)
+{
+    return a == b || (nocase && qn_ascii_lower(a) == qn_ascii_lower(b));
+}
+
+static size_t distance(const char *a, const char *b, bool nocase)
 {
     size_t n = strlen(a);
     size_t m = strlen(b);
@@ -36,13 +41,23 @@ size_t qn_text_distance(const char *a, const char *b)
         size_t diagonal = row[0];
         row[0] = i;
         for (size_t j = 1; j <= m; j++) {
-            size_t changed = diagonal + (a[i - 1] != b[j - 1]);
+            size_t changed = diagonal + !same(a[i - 1], b[j - 1], nocase);
             diagonal = row[j];
             size_t least = row[j] < row[j - 1] ? row[j] + 1 : row[j - 1] + 1;
             row[j] = changed < least ? changed : least;
         }
     }
     return row[m];
+}
+
+size_t qn_text_distance(const char *a, const char *b)
+{
+    return distance(a, b, false);
+}
+
+size_t qn_text_distance_nocase(const char *a, const char *b)
+{
+    return distance(a, b, true);
 }
 
 bool qn_text_is_near(const char *typed, size_t distance)

@@ -33,8 +33,9 @@ bool qn_text_equal_nocase(const char *a, const char *b);
 bool qn_text_starts_nocase(const char *text, const char *prefix);
 
 /* How many letters differ (Levenshtein), or QN_TEXT_FAR for texts that are too long to be mistyped. */
-#define QN_TEXT_FAR 32
+#define QN_TEXT_FAR 64
 size_t qn_text_distance(const char *a, const char *b);
+size_t qn_text_distance_nocase(const char *a, const char *b);
 /* Whether `typed` may be meant for `name`, at that distance. */
 bool qn_text_is_near(const char *typed, size_t distance);
 

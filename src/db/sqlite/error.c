@@ -12,7 +12,6 @@
 #include <stdio.h>
 
 #define NEAR_TABLES_MAX 1000 /* names looked at for a hint */
-#define NEAR_NAME_MAX   64
 
 static void set_state(struct qn_error *err, const char *sqlstate)
 {
@@ -80,37 +79,13 @@ static enum qn_status constraint_error(int code, const char *message, struct qn_
 
 /* ---- names that are near ---- */
 
-/* Edit distance of two short names, any case; a number past `limit` where it is larger. */
-static int name_distance(const char *a, const char *b, int limit)
-{
-    int row[NEAR_NAME_MAX + 1];
-    size_t n = strlen(a), m = strlen(b);
-    if (n > NEAR_NAME_MAX || m > NEAR_NAME_MAX) {
-        return limit + 1;
-    }
-    for (size_t j = 0; j <= m; j++) {
-        row[j] = (int)j;
-    }
-    for (size_t i = 1; i <= n; i++) {
-        int corner = row[0];
-        row[0] = (int)i;
-        for (size_t j = 1; j <= m; j++) {
-            int change = corner + (qn_ascii_lower(a[i - 1]) != qn_ascii_lower(b[j - 1]));
-            corner = row[j];
-            int either = (row[j] < row[j - 1] ? row[j] : row[j - 1]) + 1;
-            row[j] = change < either ? change : either;
-        }
-    }
-    return row[m];
-}
-
 /* Name the tables whose names are like `name` in the hint. Runs a statement of its own on the connection. */
 static void hint_near_tables(struct qn_sqlite *self, const char *name, struct qn_error *err)
 {
     sqlite3_stmt *stmt = NULL;
     char near[256] = "";
     size_t used = 0;
-    int limit = strlen(name) < 5 ? 1 : 2, seen = 0;
+    int seen = 0;
     if (err == NULL || sqlite3_prepare_v2(self->db,
                                           "select name from sqlite_schema where type in ('table', 'view') union "
                                           "select name from sqlite_temp_schema where type in ('table', 'view')",
@@ -119,7 +94,8 @@ static void hint_near_tables(struct qn_sqlite *self, const char *name, struct qn
     }
     while (seen++ < NEAR_TABLES_MAX && sqlite3_step(stmt) == SQLITE_ROW) {
         const char *other = (const char *)sqlite3_column_text(stmt, 0);
-        if (other == NULL || name_distance(name, other, limit) > limit || used + strlen(other) + 5 > sizeof near) {
+        if (other == NULL || !qn_text_is_near(name, qn_text_distance_nocase(name, other)) ||
+            used + strlen(other) + 5 > sizeof near) {
             continue;
         }
         used += (size_t)snprintf(near + used, sizeof near - used, "%s\"%s\"", used > 0 ? ", " : "", other);

@@ -96,7 +96,10 @@ static void text__distance_counts_letters(void **state)
     assert_int_equal(qn_text_distance("fils", "files"), 1);
     assert_int_equal(qn_text_distance("", "http"), 4);
     assert_int_equal(qn_text_distance("kitten", "sitting"), 3);
-    assert_int_equal(qn_text_distance("a", "a text that is longer than thirty-two bytes"), QN_TEXT_FAR);
+    assert_int_equal(qn_text_distance("Files", "files"), 1);
+    assert_int_equal(qn_text_distance_nocase("FILS", "files"), 1);
+    assert_int_equal(qn_text_distance("a", "a text that is longer than sixty-four bytes, too long to be mistyped"),
+                     QN_TEXT_FAR);
     assert_true(qn_text_is_near("abc", 1));
     assert_false(qn_text_is_near("abc", 2));
     assert_true(qn_text_is_near("abcd", 2));
