@@ -15,6 +15,7 @@
 #include "connector/cassette_ask.h"
 #include "connector/cassette_file.h"
 #include "connector/connector_private.h"
+#include "connector/locate.h"
 #include "connector/location_json.h"
 #include "connector/masking.h"
 #include "connector/registry.h"
@@ -146,16 +147,16 @@ static enum qn_status cassette_open(void *context, const struct qn_connector_ope
     }
     atomic_init(&cassette->references, 1);
     pthread_mutex_init(&cassette->lock, NULL);
-    if (opening->entrypoint[0] != '/' && opening->folder != NULL) {
-        qn_buffer_printf(&path, "%s/", opening->folder);
-    }
-    qn_buffer_append_text(&path, opening->entrypoint);
     qn__shown_name(opening->entrypoint, shown);
     cassette->name = qn_strdup(shown);
-    cassette->fd = open(qn_buffer_text(&path), O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
-    enum qn_status status = cassette->name == NULL || path.failure != QN_BUFFER_FINE ? qn__no_memory(err)
-                            : cassette->fd < 0 ? qn_error_set(err, QN_ERR_CONFIG, "cassette \"%s\": %m", cassette->name)
-                                               : read_cassette(cassette, opening, err);
+    cassette->fd = -1;
+    enum qn_status status = qn_locate_path(opening->folder, opening->entrypoint, &path, err);
+    if (status == QN_OK) {
+        cassette->fd = open(qn_buffer_text(&path), O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+        status = cassette->name == NULL ? qn__no_memory(err)
+                 : cassette->fd < 0     ? qn_error_set(err, QN_ERR_CONFIG, "cassette \"%s\": %m", cassette->name)
+                                        : read_cassette(cassette, opening, err);
+    }
     if (status != QN_OK) {
         drop(cassette);
         return status;

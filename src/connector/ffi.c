@@ -11,6 +11,7 @@
 #include "base/text.h"
 #include "base/utf8.h"
 #include "connector/connector_private.h"
+#include "connector/locate.h"
 #include "connector/location_json.h"
 #include "connector/registry.h"
 #include "os/library.h"
@@ -19,8 +20,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-#define MAX_PREFIX 128
-#define MAX_TEXT   QN_WIRE_MAX_LINE /* bytes of a reply */
+#define MAX_TEXT QN_WIRE_MAX_LINE /* bytes of a reply */
 
 struct ffi {
     atomic_int references; /* the core's, and one for each stream */
@@ -60,16 +60,10 @@ static void drop(struct ffi *ffi)
 
 /* ---- opening ---- */
 
-static bool is_symbol(const char *text)
-{
-    size_t size = strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_");
-    return size > 0 && size <= MAX_PREFIX && text[size] == '\0';
-}
-
 /* A function of the library; false where there is none. A pointer to data cannot be made one to a function, but copied. */
 static bool find(void *library, const char *prefix, const char *name, void *function_out)
 {
-    char symbol[MAX_PREFIX + 16];
+    char symbol[QN_LOCATE_MAX_PREFIX + 16];
     (void)snprintf(symbol, sizeof symbol, "%s%s", prefix, name);
     void *found = qn_library_symbol(library, symbol);
     memcpy(function_out, &found, sizeof found);
@@ -96,7 +90,7 @@ static const char *find_all(struct ffi *ffi, void *library, const char *prefix)
 /* `given`: the prefix of the URI, whose last _ may be left out; NULL: one of the two that are known. */
 static enum qn_status bind(struct ffi *ffi, void *library, const char *path, const char *given, struct qn_error *err)
 {
-    char second[MAX_PREFIX + 2];
+    char second[QN_LOCATE_MAX_PREFIX + 2];
     (void)snprintf(second, sizeof second, "%s_", given != NULL ? given : "bundlebase");
     const char *first = given != NULL ? given : "qanat_";
     const char *missing = find_all(ffi, library, first);
@@ -122,20 +116,12 @@ static enum qn_status bind(struct ffi *ffi, void *library, const char *path, con
 static enum qn_status cut(const struct qn_connector_opening *opening, char **path_out, const char **prefix_out,
                           struct qn_error *err)
 {
-    const char *entrypoint = opening->entrypoint;
-    const char *colon = strrchr(entrypoint, ':');
-    const char *prefix = colon != NULL && is_symbol(colon + 1) ? colon + 1 : NULL;
-    size_t size = prefix != NULL ? (size_t)(colon - entrypoint) : strlen(entrypoint);
-    if (size == 0) {
-        return qn_error_set(err, QN_ERR_CONFIG, "\"ffi::%s\" names no shared library", entrypoint);
-    }
+    qn_auto_free char *library = NULL;
+    const char *prefix = NULL;
+    QN_TRY(qn_locate_library(opening->entrypoint, &library, &prefix, err));
     qn_auto_buffer path = QN_BUFFER_INIT;
-    if (entrypoint[0] != '/') {
-        qn_buffer_append_text(&path, opening->folder != NULL ? opening->folder : ".");
-        qn_buffer_append_byte(&path, '/');
-    }
-    qn_buffer_append(&path, entrypoint, size);
-    QN_TRY(qn_buffer_check(&path, "a path", err));
+    /* A path without a "/" would be looked for among the system's libraries. */
+    QN_TRY(qn_locate_path(opening->folder != NULL ? opening->folder : ".", library, &path, err));
     *path_out = qn_buffer_steal(&path);
     *prefix_out = prefix;
     return QN_OK;

@@ -13,6 +13,7 @@
 #include "base/utf8.h"
 #include "connector/builtin.h"
 #include "connector/files_private.h"
+#include "connector/locate.h"
 #include "connector/registry.h"
 #include "format/format.h"
 
@@ -149,12 +150,8 @@ static enum qn_status read_path(struct files *files, const struct qn_connector_o
         }
         QN_TRY(set_pattern(files, pattern, err));
     }
-    if (path[0] == '/' || opening->folder == NULL) {
-        return resolve(files, path, err);
-    }
     qn_auto_buffer whole = QN_BUFFER_INIT;
-    qn_buffer_printf(&whole, "%s/%s", opening->folder, path);
-    QN_TRY(qn_buffer_check(&whole, "a path", err));
+    QN_TRY(qn_locate_path(opening->folder, path, &whole, err));
     return resolve(files, whole.data, err);
 }
 

@@ -3,8 +3,8 @@
 
 #include "base/buffer.h"
 #include "base/memory.h"
-#include "base/text.h"
 #include "connector/command.h"
+#include "connector/locate.h"
 
 #include <limits.h>
 #include <stdlib.h>
@@ -39,12 +39,6 @@ static enum qn_status add(struct qn_launch *launch, const char *word, struct qn_
     return QN_OK;
 }
 
-static bool ends_with(const char *text, const char *end)
-{
-    size_t size = strlen(text);
-    return size > strlen(end) && qn_text_equal(text + size - strlen(end), end);
-}
-
 static bool is_file(const char *path)
 {
     struct stat found;
@@ -53,23 +47,12 @@ static bool is_file(const char *path)
 
 /* ---- where files are ---- */
 
-/* The path of a file: beginning at `folder` where it is relative. */
-static enum qn_status path_of(const char *folder, const char *path, struct qn_buffer *out, struct qn_error *err)
-{
-    qn_buffer_reset(out);
-    if (folder != NULL && folder[0] != '\0' && path[0] != '/') {
-        qn_buffer_printf(out, "%s/", folder);
-    }
-    qn_buffer_append_text(out, path);
-    return qn_buffer_check(out, "a path", err);
-}
-
 /* Add the path of a file that has to be there. */
 static enum qn_status add_file(struct qn_launch *launch, const char *folder, const char *path, const char *what,
                                struct qn_error *err)
 {
     qn_auto_buffer full = QN_BUFFER_INIT;
-    QN_TRY(path_of(folder, path, &full, err));
+    QN_TRY(qn_locate_path(folder, path, &full, err));
     if (!is_file(full.data)) {
         return qn_error_set(err, QN_ERR_CONFIG, "%s \"%s\" was not found", what, full.data);
     }
@@ -139,7 +122,7 @@ static enum qn_status add_words(struct qn_launch *launch, const char *folder, ch
         qn_auto_buffer full = QN_BUFFER_INIT;
         if (!looked && (*words)[0] != '-') {
             looked = true;
-            QN_TRY(path_of(folder, *words, &full, err));
+            QN_TRY(qn_locate_path(folder, *words, &full, err));
         }
         QN_TRY(add(launch, full.size > 0 && is_file(full.data) ? full.data : *words, err));
     }
@@ -150,9 +133,10 @@ static enum qn_status launch_ipc(const struct qn_command *command, const char *f
                                  struct qn_launch *out, struct qn_error *err)
 {
     char *const *words = command->argv;
-    if (command->n > 1 && ends_with(words[1], ".py") && qn_text_equal(words[0], "")) {
+    const char *script = qn_locate_script(command);
+    if (script != NULL) {
         QN_TRY(add_interpreter(out, interpreter, err));
-        QN_TRY(add_file(out, folder, words[1], "script", err));
+        QN_TRY(add_file(out, folder, script, "script", err));
         return add_words(out, NULL, words + 2, err);
     }
     QN_TRY(add_program(out, folder, words[0], NULL, err));

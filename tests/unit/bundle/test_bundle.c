@@ -504,13 +504,15 @@ static void connectors__refuse_names_and_files_that_are_wrong(void **state)
         expect_error(qn_bundle_import_connector(bundle, names[i], "ipc::sh", NULL, i % 2 == 0, &err), QN_ERR_CONFIG,
                      &err, "exactly one dot");
     }
-    static const char *const missing[] = { "ffi::./no-such.so", "ffi::./no-such.so:symbol", "java::no-such.jar",
+    static const char *const missing[] = { "ffi::./no-such.so", "ffi::./no-such.so:symbol", "java::no-such.jar -v",
                                            "ipc::no_such.py",   "ipc::no-such-program x",   "ipc::./no-such x",
                                            "cassette::no-such" };
     for (size_t i = 0; i < sizeof missing / sizeof *missing; i++) {
         expect_error(qn_bundle_import_connector(bundle, "a.b", missing[i], NULL, i % 2 == 0, &err), QN_ERR_CONFIG, &err,
                      "not found");
     }
+    /* A jar may have arguments: they are no part of its name. */
+    assert_int_equal(qn_bundle_import_connector(bundle, "a.jar", "java::/bin/sh -v", NULL, true, &err), QN_OK);
     static const char *const unknown[] = { "mod:Cls", "wat::x", "::x", "" };
     for (size_t i = 0; i < sizeof unknown / sizeof *unknown; i++) {
         expect_error(qn_bundle_import_connector(bundle, "a.b", unknown[i], NULL, i % 2 == 0, &err), QN_ERR_CONFIG, &err,
