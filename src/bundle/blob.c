@@ -19,9 +19,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#define READ_STEP     ((size_t)256 * 1024)
-#define HASH_LENGTH   (QN_SHA256_TEXT_SIZE - 1)
-#define MAX_OPEN_NAME (HASH_LENGTH + 1 + QN_COMMIT_MAX_SUFFIX)
+#define READ_STEP   ((size_t)256 * 1024)
+#define HASH_LENGTH (QN_SHA256_TEXT_SIZE - 1)
+#define MAX_NAME    (HASH_LENGTH + 1 + QN_COMMIT_MAX_SUFFIX) /* "<sha256>.<format>" */
 
 struct qn_blob_writer {
     int data_fd;
@@ -41,13 +41,13 @@ static enum qn_status check_format(const char *format, struct qn_error *err)
 }
 
 /* The folder's two digits and the file's name in it. */
-static void name_blob(const struct qn_sha256 *hash, const char *format, char folder[3], char name[QN_BLOB_NAME_SIZE])
+static void name_blob(const struct qn_sha256 *hash, const char *format, char folder[3], char name[MAX_NAME + 1])
 {
     char text[QN_SHA256_TEXT_SIZE];
     qn_sha256_format(hash, text);
     memcpy(folder, text, 2);
     folder[2] = '\0';
-    (void)snprintf(name, QN_BLOB_NAME_SIZE, "%s.%s", text, format);
+    (void)snprintf(name, MAX_NAME + 1, "%s.%s", text, format);
 }
 
 /* ---- writing ---------------------------------------------------------------------------------------------------- */
@@ -98,7 +98,7 @@ enum qn_status qn_blob_writer_write(struct qn_blob_writer *writer, const void *b
 static enum qn_status put_in_place(struct qn_blob_writer *writer, const struct qn_sha256 *hash, struct qn_error *err)
 {
     char folder[3];
-    char name[QN_BLOB_NAME_SIZE];
+    char name[MAX_NAME + 1];
     int fd = -1;
     name_blob(hash, writer->format, folder, name);
     QN_TRY(qn_temporary_sync(&writer->file, err));
@@ -172,7 +172,7 @@ enum qn_status qn_blob_open(int bundle_fd, const struct qn_sha256 *hash, const c
 {
     QN_TRY(check_format(format, err));
     char folder[3];
-    char name[QN_BLOB_NAME_SIZE];
+    char name[MAX_NAME + 1];
     int folder_fd = -1;
     name_blob(hash, format, folder, name);
     QN_TRY(open_folder(bundle_fd, folder, name, &folder_fd, err));
@@ -240,7 +240,7 @@ enum qn_status qn_blob_verify(int bundle_fd, const struct qn_sha256 *hash, const
     (void)close(fd);
     QN_TRY(status);
     char folder[3];
-    char name[QN_BLOB_NAME_SIZE];
+    char name[MAX_NAME + 1];
     name_blob(hash, format, folder, name);
     if (bytes >= 0 && size != bytes) {
         return qn_error_set(err, QN_ERR_DATA, "block %s of the bundle has %lld bytes, not %lld", name, (long long)size,
@@ -275,8 +275,8 @@ static enum qn_status sweep_block(int fd, const char *name, void *context, struc
     struct sweep *sweep = context;
     char text[QN_SHA256_TEXT_SIZE] = { 0 };
     struct qn_sha256 hash;
-    size_t length = strnlen(name, MAX_OPEN_NAME + 1);
-    if (length <= HASH_LENGTH + 1 || length > MAX_OPEN_NAME || name[HASH_LENGTH] != '.') {
+    size_t length = strnlen(name, MAX_NAME + 1);
+    if (length <= HASH_LENGTH + 1 || length > MAX_NAME || name[HASH_LENGTH] != '.') {
         return QN_OK;
     }
     memcpy(text, name, HASH_LENGTH);

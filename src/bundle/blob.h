@@ -9,9 +9,6 @@
 
 #include "bundle/digest.h"
 
-/* Room for "ab/<sha256>.<format>" and a NUL. */
-#define QN_BLOB_NAME_SIZE 96
-
 struct qn_blob_writer;
 
 /* Begin a block in the bundle in `bundle_fd` (borrowed until the writer is freed). The caller holds the writers' lock until

@@ -29,7 +29,7 @@ enum qn_status qn__block_open(const struct qn__block_place *place, const struct 
     return status;
 }
 
-/* The table's entry and a file of it. */
+/* A block's format, and its bytes as what that reads. */
 static enum qn_status open_input(const struct qn__block_place *place, const struct qn_change *block,
                                  const struct qn_format **format_out, struct qn_format_input *input,
                                  struct qn_error *err)

@@ -14,7 +14,7 @@
 #define QN_COMMIT_MAX_VERSION INT64_C(999999999999999999)
 #define QN_COMMIT_MIN_TIME    INT64_C(-62135596800000000) /* year 1 */
 #define QN_COMMIT_MAX_TIME    INT64_C(253402300799999999) /* the end of year 9999 */
-#define QN_COMMIT_MAX_NAME    255                         /* bytes of a pack, a format, a name */
+#define QN_COMMIT_MAX_NAME    255                         /* bytes of a pack, a source, an object's name */
 #define QN_COMMIT_MAX_TEXT    ((size_t)64 << 10)          /* of a location, a version, a URL, a message */
 #define QN_COMMIT_MAX_SCHEMA  ((size_t)4 << 20)           /* of a schema, of a value */
 #define QN_COMMIT_MAX_DEPTH   8                           /* of a value */
@@ -46,15 +46,14 @@ struct qn_change {
     const char *location;
     /* ADD, REPLACE */
     const char *version; /* as the connector gave it; may be "" */
-    const char *source;  /* the source's name; "": none */
+    const char *source;  /* the source's id; "": none */
     const char *format;  /* "parquet", "arrow": also the suffix of the file */
     const char *sha256;  /* of the block's bytes; "" where url is set and nobody knows */
     const char *url;     /* NULL: the bundle keeps the bytes; else where they are */
-    const char
-        *origin;    /* of bytes that the bundle keeps: the stable URL that the connector gave; NULL: none. Never read */
-    int64_t rows;   /* -1: unknown */
-    int64_t bytes;  /* -1: unknown */
-    int64_t schema; /* index into the commit's schemas; -1: unknown */
+    const char *origin;  /* of bytes that the bundle keeps: their stable URL, which is not read; NULL: none */
+    int64_t rows;        /* -1: unknown */
+    int64_t bytes;       /* -1: unknown */
+    int64_t schema;      /* index into the commit's schemas; -1: unknown */
     /* SET, UNSET */
     enum qn_object_kind object;
     const char *name;

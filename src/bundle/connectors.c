@@ -189,7 +189,7 @@ static enum qn_status put_uris(struct qn_bundle *bundle, const char *operation, 
 
 /* ---- importing -------------------------------------------------------------------------------------------------- */
 
-/* python:: may come with another process that opens the bundle. */
+/* python:: is taken without Python too: opening it says what to do then. */
 static enum qn_status check_runtime(const char *name, const char *uri, struct qn_error *err)
 {
     const char *colons = strstr(uri, "::");

@@ -1,6 +1,6 @@
 /*
- * location.c: what a connector may call a piece of its data. Any text is fine that a commit can hold: no file is named so.
- * No state.
+ * location.c: what a connector may call a piece of its data, and where the retry list has it. Any text is fine that a commit
+ * can hold: no file is named so. No state.
  */
 #include "base/utf8.h"
 #include "bundle/blocks.h"

@@ -4,7 +4,7 @@
  *
  * Layout (docs/formats/bundle.md, "Marks"): one line of 20 digits, the SHA-256 of that commit's file, and the SHA-256 of the
  * 85 bytes before, in hexadecimal, between spaces. It is written in place, by one write: what is torn has a wrong digest,
- * counts as absent, and is whole again after the next write. Threads: no state.
+ * counts as damaged, and is whole again after the next write. Threads: no state.
  */
 #include "base/text.h"
 #include "bundle/folder.h"

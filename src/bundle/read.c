@@ -227,7 +227,7 @@ static enum qn_status keep_pack(const struct qn__block_place *place, const struc
     return QN_OK;
 }
 
-/* All columns of a schema, from blocks that the stream keeps. */
+/* The columns asked for (NULL: all of the schema), from blocks that the stream keeps. */
 static enum qn_status stream_blocks(const struct qn__block_place *place, const struct pack *pack,
                                     const struct ArrowSchema *schema, const char *const *columns, size_t n_columns,
                                     struct ArrowArrayStream *out, struct qn_error *err)

@@ -119,7 +119,7 @@ enum qn_status qn__database_discover(struct database *database, struct qn_connec
                                      const char *const *attached, size_t n, qn_location_callback each, void *context,
                                      struct qn_error *err) QN_MUST_CHECK;
 
-/* Is the schema's table of that location there to be read? Makes its names. */
+/* A table by its name: in `schema`, or (NULL) as it is written in SQL, schema included. Whether there is one is not asked. */
 enum qn_status qn__database_table_new(const struct database *database, const char *schema, const char *name,
                                       struct database_table *out, struct qn_error *err) QN_MUST_CHECK;
 void qn__database_table_dispose(struct database_table *table);

@@ -13,7 +13,7 @@
 /* The runtime of that name, of exactly `size` bytes; NULL where there is none. */
 const struct qn_connector_runtime *qn_connector_runtime_find(const char *name, size_t size);
 
-/* The index-th connector that is built in ("files"): its name is a whole URI. NULL past the last. */
+/* The index-th connector whose name is a whole URI ("files"). NULL past the last. */
 const char *qn_connector_built_in(size_t index);
 
 /* Append the names of all runtimes, as a URI has them: "ipc::, files". */
