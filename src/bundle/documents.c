@@ -91,7 +91,7 @@ static void put_commit(struct qn_buffer *out, const struct qn_commit *commit, co
 static enum qn_status history(struct qn_bundle *bundle, int64_t first, int64_t last, char **out, struct qn_error *err)
 {
     last = last == -1 ? bundle->version : last;
-    if (first < 0 || first > last + 1 || last > bundle->version) {
+    if (first < 0 || last > bundle->version || first > last + 1) {
         return qn_error_set(err, QN_ERR_ARGUMENT, "there are no versions %lld to %lld: the bundle shows 0 to %lld",
                             (long long)first, (long long)last, (long long)bundle->version);
     }

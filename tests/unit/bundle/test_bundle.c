@@ -656,6 +656,7 @@ static void documents__say_what_is_there(void **state)
     qn_text_free(text);
     expect_error(qn_bundle_history(bundle, 0, 2, &text, &err), QN_ERR_ARGUMENT, &err, "the bundle shows 0 to 1");
     expect_error(qn_bundle_history(bundle, -1, 1, &text, &err), QN_ERR_ARGUMENT, &err, "no versions");
+    expect_error(qn_bundle_history(bundle, 0, INT64_MAX, &text, &err), QN_ERR_ARGUMENT, &err, "no versions");
     qn_bundle_free(bundle);
 }
 
