@@ -4,12 +4,10 @@
  * Errors name the block by its location. Threads: any; a stream is used by one at a time.
  */
 #include "arrow/stream.h"
-#include "base/memory.h"
 #include "bundle/blob.h"
 #include "bundle/blocks.h"
 #include "format/format.h"
 
-#include <stdio.h>
 #include <unistd.h>
 
 enum qn_status qn__block_open(const struct qn__block_place *place, const struct qn_change *block, int *fd_out,

@@ -72,11 +72,10 @@ enum qn_status qn__reference_open(const struct qn_change *block, const char *fol
 struct qn__block_place {
     int bundle_fd;
     const char *folder; /* of relative references: the bundle's */
-    double timeout;
+    double timeout;     /* seconds, as in qn_reference_open */
 };
 
 struct qn_bundle;
-#define QN__MAX_TIMEOUT 1e9 /* seconds */
 enum qn_status qn__bundle_place(struct qn_bundle *bundle, struct qn__block_place *out,
                                 struct qn_error *err) QN_MUST_CHECK;
 

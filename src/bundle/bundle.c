@@ -8,7 +8,6 @@
 #include "base/memory.h"
 #include "base/text.h"
 #include "bundle/bundle_private.h"
-#include "bundle/folder.h"
 
 #include <errno.h>
 #include <fcntl.h>

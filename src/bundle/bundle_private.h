@@ -120,6 +120,10 @@ enum qn_status qn__bundle_flag(struct qn_bundle *bundle, const char *key, bool o
 enum qn_status qn__bundle_number(struct qn_bundle *bundle, const char *key, double low, double high, double otherwise,
                                  double *out, struct qn_error *err) QN_MUST_CHECK;
 
+/* system.connector_timeout, in seconds; `otherwise`: set nowhere. */
+enum qn_status qn__bundle_timeout(struct qn_bundle *bundle, double otherwise, double *out,
+                                  struct qn_error *err) QN_MUST_CHECK;
+
 /* ---- sources.c -------------------------------------------------------------------------------------------------- */
 
 /* A source as the bundle keeps it. */

@@ -392,14 +392,10 @@ static enum qn_status load_index(struct qn_commit_log *log, int64_t n_commits, s
     QN_TRY(qn__log_scan(log->checkpoint_fd, QN__LOG_INDEX, &numbers, &count, err));
     qn__log_sort(numbers, count);
     for (int64_t i = count - 1; i >= 0; i--) {
-        if (numbers[i] >= n_commits) {
-            char name[QN__LOG_NAME_SIZE]; /* unless it was written since the log was listed */
-            qn__log_name(numbers[i], QN__LOG_COMMIT, name);
-            if (faccessat(log->log_fd, name, F_OK, AT_SYMLINK_NOFOLLOW) != 0) {
-                return qn_error_set(err, QN_ERR_DATA,
-                                    "commit %lld of the log is missing: a checkpoint has commits up to %lld",
-                                    (long long)n_commits, (long long)numbers[i]);
-            }
+        if (numbers[i] >= n_commits && !qn__log_has(log->log_fd, numbers[i], QN__LOG_COMMIT)) {
+            return qn_error_set(err, QN_ERR_DATA,
+                                "commit %lld of the log is missing: a checkpoint has commits up to %lld",
+                                (long long)n_commits, (long long)numbers[i]); /* else it is newer than the listing */
         }
         struct qn_error why = QN_ERROR_INIT;
         enum qn_status status = try_index(log, numbers[i], &why);

@@ -14,8 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define TIMEOUT     300.0 /* seconds */
-#define MAX_TIMEOUT 1e9
+#define TIMEOUT 300.0 /* seconds */
 
 static void log_message(void *context, const char *level, const char *message)
 {
@@ -88,7 +87,7 @@ static enum qn_status open_uri(struct qn_bundle *bundle, const char *uri, const 
     options.events = to_log;
     options.interpreter = bundle->interpreter;
     QN_TRY(qn__bundle_flag(bundle, "system.allow_external_code", false, &options.allow_external_code, err));
-    QN_TRY(qn__bundle_number(bundle, "system.connector_timeout", 0.001, MAX_TIMEOUT, TIMEOUT, &options.timeout, err));
+    QN_TRY(qn__bundle_timeout(bundle, TIMEOUT, &options.timeout, err));
     QN_TRY(place(bundle, uri, what, &options, err));
     qn_auto_free char *current = NULL;
     if (options.folder == NULL && options.working_folder != NULL) {

@@ -6,7 +6,6 @@
  * caller's only.
  */
 #include "base/memory.h"
-#include "base/text.h"
 #include "bundle/fetch_private.h"
 #include "os/clock.h"
 

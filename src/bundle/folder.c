@@ -6,7 +6,6 @@
  */
 #include "bundle/folder.h"
 
-#include "base/memory.h"
 #include "os/clock.h"
 #include "os/poll.h"
 

@@ -6,7 +6,6 @@
  * carry locks between machines. Where blocks of old versions are given up, the mark `floor` says so first. Threads: see
  * bundle_private.h.
  */
-#include "base/memory.h"
 #include "bundle/blob.h"
 #include "bundle/block_list.h"
 #include "bundle/bundle_private.h"

@@ -13,7 +13,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define LOCK_WAIT_MS 60000
+#define LOCK_WAIT_MS   60000
+#define RECENT_SCHEMAS 16 /* that a block's is compared with */
 
 /* ---- the state -------------------------------------------------------------------------------------------------- */
 
@@ -311,7 +312,7 @@ static void name_schema(struct qn_commit *commit, struct qn_change *change, cons
     if (schema == NULL || change->kind > QN_CHANGE_REPLACE) {
         return;
     }
-    size_t first = commit->n_schemas > 16 ? commit->n_schemas - 16 : 0;
+    size_t first = commit->n_schemas > RECENT_SCHEMAS ? commit->n_schemas - RECENT_SCHEMAS : 0;
     for (size_t i = commit->n_schemas; i-- > first;) {
         if (strcmp(commit->schemas[i], schema) == 0) {
             change->schema = (int64_t)i;

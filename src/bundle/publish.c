@@ -6,7 +6,6 @@
  * what is pending stays the last of its order, as it will be in the log. Threads: see bundle_private.h.
  */
 #include "base/log.h"
-#include "base/memory.h"
 #include "bundle/bundle_private.h"
 #include "bundle/state_file.h"
 

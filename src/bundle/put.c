@@ -4,12 +4,9 @@
  * Threads: see bundle_private.h.
  */
 #include "arrow/stream.h"
-#include "base/memory.h"
 #include "bundle/blocks.h"
 #include "bundle/bundle_private.h"
 #include "format/format.h"
-
-#include <stdio.h>
 
 static enum qn_status check_names(const char *pack, const char *location, const char *version, struct qn_error *err)
 {
@@ -35,19 +32,21 @@ static enum qn_status find_format(const char *name, const char **out, struct qn_
 }
 
 /* The operation is open: where it is taken back, the lock goes with it. */
-static enum qn_status write_and_add(struct qn_bundle *bundle, struct qn_change *change, struct ArrowArrayStream *stream,
-                                    struct qn_error *err)
+static enum qn_status write_and_add(struct qn_bundle *bundle, const struct qn_change *what,
+                                    struct ArrowArrayStream *stream, int64_t *rows_out, struct qn_error *err)
 {
+    struct qn_change change = *what;
     struct qn__block block;
     bool bundle_failed;
     QN_TRY(qn__bundle_lock_blocks(bundle, err));
-    const struct qn__block_writing writing = { .bundle_fd = bundle->fd, .format = change->format };
+    const struct qn__block_writing writing = { .bundle_fd = bundle->fd, .format = what->format };
     QN_TRY(qn__block_write(&writing, stream, &block, &bundle_failed, err));
-    change->format = block.format;
-    change->sha256 = block.sha256;
-    change->rows = block.rows;
-    change->bytes = block.bytes;
-    enum qn_status status = qn__bundle_add(bundle, change, block.schema, err);
+    change.format = block.format;
+    change.sha256 = block.sha256;
+    change.rows = block.rows;
+    change.bytes = block.bytes;
+    enum qn_status status = qn__bundle_add(bundle, &change, block.schema, err);
+    *rows_out = block.rows;
     qn__block_dispose(&block);
     return status;
 }
@@ -64,9 +63,10 @@ static enum qn_status put(struct qn_bundle *bundle, const struct qn_change *what
     }
     change.kind = there ? QN_CHANGE_REPLACE : QN_CHANGE_ADD;
     QN_TRY(qn__bundle_begin(bundle, "put", err));
-    QN_TRY(qn__bundle_close(bundle, write_and_add(bundle, &change, stream, err)));
+    int64_t rows = 0;
+    QN_TRY(qn__bundle_close(bundle, write_and_add(bundle, &change, stream, &rows, err)));
     if (rows_out != NULL) {
-        *rows_out = change.rows;
+        *rows_out = rows;
     }
     return QN_OK;
 }

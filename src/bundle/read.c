@@ -83,7 +83,7 @@ static enum qn_status find_blocks(struct qn_bundle *bundle, const char *pack, st
 enum qn_status qn__bundle_place(struct qn_bundle *bundle, struct qn__block_place *out, struct qn_error *err)
 {
     *out = (struct qn__block_place){ .bundle_fd = bundle->fd, .folder = bundle->path };
-    return qn__bundle_number(bundle, "system.connector_timeout", 0.001, QN__MAX_TIMEOUT, 0, &out->timeout, err);
+    return qn__bundle_timeout(bundle, 0, &out->timeout, err);
 }
 
 #define SEEN 16

@@ -18,6 +18,8 @@
 #define ENVIRONMENT     "QANAT_"
 #define SYSTEM_VARIABLE "QANAT_SYSTEM_"
 #define MAX_VARIABLE    (sizeof ENVIRONMENT + MAX_KEY)
+#define MIN_TIMEOUT     0.001
+#define MAX_TIMEOUT     1e9
 #define MAX_DIGITS      15 /* of a number: a double holds them */
 
 static bool key_char(char c)
@@ -307,6 +309,11 @@ enum qn_status qn__bundle_number(struct qn_bundle *bundle, const char *key, doub
     }
     *out = value;
     return QN_OK;
+}
+
+enum qn_status qn__bundle_timeout(struct qn_bundle *bundle, double otherwise, double *out, struct qn_error *err)
+{
+    return qn__bundle_number(bundle, "system.connector_timeout", MIN_TIMEOUT, MAX_TIMEOUT, otherwise, out, err);
 }
 
 enum qn_status qn_bundle_config(struct qn_bundle *bundle, const char *key, char **out, struct qn_error *err)

@@ -4,7 +4,6 @@
 #include "base/crc32c.h"
 #include "base/fault.h"
 #include "base/memory.h"
-#include "base/text.h"
 #include "os/file.h"
 
 #include <errno.h>

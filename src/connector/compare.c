@@ -3,7 +3,6 @@
 
 #include "base/calendar.h"
 #include "base/memory.h"
-#include "base/text.h"
 
 #define NANOS_PER_SECOND INT64_C(1000000000)
 #define NANOS_PER_DAY    (86400 * NANOS_PER_SECOND)

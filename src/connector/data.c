@@ -347,11 +347,11 @@ static enum qn_status stream_schema(void *self, struct ArrowSchema *out, struct 
     return qn_schema_share(&data->schema, out, err);
 }
 
-/* Among the connector's streams no more; true where it was. */
-static bool unlink_data(struct qn__data *data)
+/* Among the connector's streams no more, where it was. */
+static void unlink_data(struct qn__data *data)
 {
     if (data->place == NULL) {
-        return false;
+        return;
     }
     *data->place = data->next;
     if (data->next != NULL) {
@@ -359,7 +359,6 @@ static bool unlink_data(struct qn__data *data)
     }
     data->place = NULL;
     data->next = NULL;
-    return true;
 }
 
 static void stream_free(void *self)
@@ -370,7 +369,7 @@ static void stream_free(void *self)
         return; /* its locks may be held by threads that are not here */
     }
     pthread_mutex_lock(&connector->lock);
-    (void)unlink_data(data);
+    unlink_data(data);
     pthread_mutex_unlock(&connector->lock);
     pthread_mutex_lock(&data->lock);
     drop_source(data);
@@ -402,7 +401,7 @@ void qn__data_close_all(struct qn_connector *connector)
         pthread_mutex_lock(&connector->lock);
         struct qn__data *data = connector->streams;
         if (data != NULL) {
-            (void)unlink_data(data);
+            unlink_data(data);
             __atomic_add_fetch(&data->references, 1, __ATOMIC_RELAXED);
         }
         pthread_mutex_unlock(&connector->lock);

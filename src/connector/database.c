@@ -15,7 +15,6 @@
 #include "db/config.h"
 #include "db/sql.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 
 #define DEFAULT_ROWS_PER_RANGE 1000000

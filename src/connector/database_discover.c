@@ -14,8 +14,6 @@
 #include "base/text.h"
 #include "connector/database_private.h"
 
-#include <stdlib.h>
-
 #define MAX_ATTACHED 20000 /* ranges of a table: their values stand in one statement */
 
 struct discovery {

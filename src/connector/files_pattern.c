@@ -4,7 +4,6 @@
  * One backtracking point for * within a part and one for ** among parts: the time is bounded by the product of the lengths,
  * whatever the pattern. Names are bytes; ? and classes step over whole UTF-8 characters. Threads: no state.
  */
-#include "base/text.h"
 #include "connector/files_private.h"
 
 bool qn__pattern_is_wild(const char *pattern)

@@ -12,7 +12,6 @@
 #include "connector/registry.h"
 #include "format/format.h"
 
-#include <stdlib.h>
 #include <unistd.h>
 
 #define MAX_HEADERS   64

@@ -6,7 +6,6 @@
  * again. The version is the ETag, otherwise the time of the last modification, which is of whole seconds.
  */
 #include "base/log.h"
-#include "base/memory.h"
 #include "base/text.h"
 #include "connector/builtin.h"
 #include "connector/http_transfer.h"

@@ -10,7 +10,6 @@
 
 #include <ctype.h>
 #include <pthread.h>
-#include <stdio.h>
 #include <strings.h>
 
 #define SECRET_MIN 3 /* shorter ones are not looked for: they would be found everywhere */

@@ -6,7 +6,6 @@
  */
 #include "connector/http_transfer.h"
 
-#include "base/log.h"
 #include "base/memory.h"
 #include "base/text.h"
 #include "connector/builtin.h"

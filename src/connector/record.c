@@ -5,7 +5,6 @@
 #include "arrow/ipc.h"
 #include "arrow/stream.h"
 #include "base/memory.h"
-#include "base/text.h"
 #include "connector/cassette_ask.h"
 #include "connector/cassette_file.h"
 #include "connector/location_json.h"

@@ -7,7 +7,6 @@
 #include "connector/reference.h"
 
 #include "base/buffer.h"
-#include "base/memory.h"
 #include "base/text.h"
 #include "connector/builtin.h"
 #include "connector/files_private.h"
@@ -15,7 +14,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdlib.h>
 #include <unistd.h>
 
 #define DEFAULT_SECONDS 300.0

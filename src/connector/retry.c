@@ -5,7 +5,6 @@
  * shorter than the connector has asked for. Who would have to wait longer than a call may be silent gets the error instead:
  * it still says that it is retryable, and when. Threads: no state.
  */
-#include "base/memory.h"
 #include "connector/connector_private.h"
 #include "os/clock.h"
 
