@@ -8,7 +8,8 @@ negative scale) or would round (a Date64 with a time of day) it is an error that
 
 from __future__ import annotations
 
-import weakref
+import os
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -23,12 +24,11 @@ from qanat.errors import DataError, NotSupportedError
 
 BATCH_ROWS = 65536
 PAGE_BYTES = 1 << 20
-GROUP_BYTES = 32 << 20  # of Arrow data, before it is encoded: of all writers at work together
-LEAST_BYTES = 2 << 20  # of one of them
+GROUP_BYTES = 8 << 20  # of Arrow data, before it is encoded; each writer at work gathers so much
 GROUP_ROWS = 1 << 20
-DICTIONARY_BYTES = 1 << 19  # of the values of a column; the table behind twice as many takes 40 MiB more
+DICTIONARY_BYTES = 128 << 10  # columns of more are plain: smaller files, and sooner, than with pyarrow's 1 MiB
 
-_writers: weakref.WeakSet[Any] = weakref.WeakSet()  # that have gathered something
+_encoders = threading.BoundedSemaphore(max(2, os.cpu_count() or 2))  # encoding needs several times a group's memory
 
 
 # ---- in ----
@@ -102,7 +102,11 @@ def count(fd: int, options: dict[str, Any]) -> int:
 
 
 class Writer:
-    """Batches are gathered to row groups; what is gathered is shared with whoever made it, not copied."""
+    """Batches are gathered to row groups; what is gathered is shared with whoever made it, not copied.
+
+    Where a group ends depends on the batches alone: the same data gives the same file, by which a location without a
+    version is known not to have changed.
+    """
 
     def __init__(self, schema: _native.Schema, sink: _native.FormatSink) -> None:
         self._schema = plain_schema(pa.schema(schema))
@@ -122,25 +126,25 @@ class Writer:
         self._batches.append(made)
         self._rows += made.num_rows
         self._bytes += made.nbytes
-        _writers.add(self)
-        limit = max(GROUP_BYTES // len(_writers), LEAST_BYTES)
-        if self._bytes >= limit or self._rows >= GROUP_ROWS:
-            self._flush(limit)
+        if self._bytes >= GROUP_BYTES or self._rows >= GROUP_ROWS:
+            self._flush()
 
-    def _flush(self, limit: int) -> None:
+    def _flush(self) -> None:
         table = pa.Table.from_batches(self._batches, self._schema)
         # As one group, unless a batch was larger than two.
-        groups = max(self._bytes // limit, self._rows // GROUP_ROWS, 1)
+        groups = max(self._bytes // GROUP_BYTES, self._rows // GROUP_ROWS, 1)
         size = -(-self._rows // groups)
         self._batches = []
         self._rows = self._bytes = 0
-        self._writer.write_table(table, row_group_size=max(1, size))
+        with _encoders:
+            self._writer.write_table(table, row_group_size=max(1, size))
+            del table
+            pa.default_memory_pool().release_unused()  # which keeps what was freed for each thread that encodes
 
     def finish(self) -> None:
         if self._batches:
-            self._flush(GROUP_BYTES)
+            self._flush()
         self._writer.close()
-        _writers.discard(self)
 
     def __del__(self) -> None:
         """A file that is given up is not ended: pyarrow's writer would write to it as it goes."""

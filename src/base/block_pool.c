@@ -9,11 +9,10 @@
 #include <stdint.h>
 #include <string.h>
 
-#define MOST_FREE 64 /* blocks */
-#define MOST_KEPT                                                                                                      \
-    ((size_t)40 << 20) /* bytes of free blocks: whoever gathers a row group gives it all back at once ... */
-#define LEAST_FREE 3   /* ... but so many of any size */
-#define MOST_OVER  4   /* a block is used for no less than a quarter of it, and a page */
+#define MOST_FREE  64                 /* blocks of a pool */
+#define MOST_KEPT  ((size_t)16 << 20) /* bytes of the free blocks of all pools: a row group is given back at once ... */
+#define LEAST_FREE 2                  /* ... but so many of any size in a pool */
+#define MOST_OVER  4                  /* a block is used for no less than a quarter of it, and a page */
 #define PAGE       4096
 
 struct header {
@@ -28,8 +27,9 @@ struct qn_block_pool {
     size_t n_out;
     struct header *free[MOST_FREE];
     size_t n_free;
-    size_t free_bytes;
 };
+
+static size_t kept_by_all; /* bytes of the free blocks of all pools; atomic */
 
 struct qn_block_pool *qn_block_pool_new(void)
 {
@@ -55,7 +55,9 @@ void qn_block_pool_free(struct qn_block_pool *pool)
     pthread_mutex_lock(&pool->lock);
     pool->owned = false;
     while (pool->n_free > 0) {
-        qn_free(pool->free[--pool->n_free]->allocated);
+        struct header *header = pool->free[--pool->n_free];
+        (void)__atomic_sub_fetch(&kept_by_all, header->capacity, __ATOMIC_RELAXED);
+        qn_free(header->allocated);
     }
     bool last = pool->n_out == 0;
     pthread_mutex_unlock(&pool->lock);
@@ -113,7 +115,7 @@ void *qn_block_pool_take(struct qn_block_pool *pool, size_t size, size_t *capaci
     size_t i = find_free(pool, size);
     if (i != MOST_FREE) {
         found = pool->free[i];
-        pool->free_bytes -= found->capacity;
+        (void)__atomic_sub_fetch(&kept_by_all, found->capacity, __ATOMIC_RELAXED);
         pool->n_free--;
         memmove(&pool->free[i], &pool->free[i + 1], (pool->n_free - i) * sizeof *pool->free);
         pool->n_out++;
@@ -136,11 +138,11 @@ void *qn_block_pool_take(struct qn_block_pool *pool, size_t size, size_t *capaci
 static size_t keep(struct qn_block_pool *pool, struct header *header, struct header *spare[MOST_FREE])
 {
     size_t n = 0;
-    pool->free_bytes += header->capacity;
+    size_t kept = __atomic_add_fetch(&kept_by_all, header->capacity, __ATOMIC_RELAXED);
     while (pool->n_free - n > 0 &&
-           (pool->n_free - n == MOST_FREE || (pool->n_free - n >= LEAST_FREE && pool->free_bytes > MOST_KEPT))) {
+           (pool->n_free - n == MOST_FREE || (pool->n_free - n >= LEAST_FREE && kept > MOST_KEPT))) {
         spare[n] = pool->free[n];
-        pool->free_bytes -= spare[n]->capacity;
+        kept = __atomic_sub_fetch(&kept_by_all, spare[n]->capacity, __ATOMIC_RELAXED);
         n++;
     }
     pool->n_free -= n;

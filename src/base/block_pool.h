@@ -3,8 +3,8 @@
  *
  * Whoever reads batch after batch would otherwise have the system map, zero and unmap their memory each time, which costs
  * more than filling it. A block is given back on any thread, also after its pool's owner has gone. A pool keeps at most 64
- * free blocks and 40 MiB of them, which is what a row group that was gathered gives back at once. Threads: the owner asks
- * from one thread at a time; blocks are given back from any.
+ * free blocks; all pools of the process keep 16 MiB together (a row group that was gathered comes back at once) and two
+ * blocks each. Threads: the owner asks from one thread at a time; blocks are given back from any.
  */
 #ifndef QN_BASE_BLOCK_POOL_H
 #define QN_BASE_BLOCK_POOL_H

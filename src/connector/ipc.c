@@ -16,7 +16,7 @@
 #include <pthread.h>
 
 #define RING_SLOTS         4
-#define RING_SLOT_SIZE     (1u << 20)
+#define RING_SLOT_SIZE     (512u << 10)
 #define CANCEL_PATIENCE_MS 1000
 
 struct ipc {

@@ -65,7 +65,7 @@ static void pool__keeps_few(void **state)
 static void pool__keeps_what_was_gathered(void **state)
 {
     (void)state;
-    enum { GATHERED = 32 };
+    enum { GATHERED = 16 };
     size_t capacity;
     void *blocks[GATHERED];
     struct qn_block_pool *pool = qn_block_pool_new();
@@ -85,6 +85,39 @@ static void pool__keeps_what_was_gathered(void **state)
         qn_block_pool_give(blocks[i]);
     }
     qn_block_pool_free(pool);
+}
+
+/* Many pools together keep no more than one does, but for two blocks each. */
+static void pool__keeps_no_more_where_there_are_many(void **state)
+{
+    (void)state;
+    enum { POOLS = 3, TAKEN = 12 };
+    size_t capacity;
+    size_t kept = 0;
+    void *blocks[POOLS][TAKEN];
+    struct qn_block_pool *pools[POOLS];
+    for (size_t i = 0; i < POOLS; i++) {
+        pools[i] = qn_block_pool_new();
+        for (size_t j = 0; j < TAKEN; j++) {
+            blocks[i][j] = qn_block_pool_take(pools[i], MIB, &capacity);
+        }
+    }
+    for (size_t i = 0; i < POOLS * TAKEN; i++) {
+        qn_block_pool_give(blocks[i / TAKEN][i % TAKEN]);
+    }
+    for (size_t i = 0; i < POOLS; i++) {
+        for (size_t j = 0; qn_block_pool_has(pools[i], MIB); j++) {
+            blocks[i][j] = qn_block_pool_take(pools[i], MIB, &capacity);
+            kept++;
+        }
+    }
+    assert_int_equal(kept, 12 + 4 + 2); /* 16 MiB, and the last one's own two */
+    for (size_t i = 0; i < kept; i++) { /* the first pool's twelve, then those of the others */
+        qn_block_pool_give(i < 12 ? blocks[0][i] : i < 16 ? blocks[1][i - 12] : blocks[2][i - 16]);
+    }
+    for (size_t i = 0; i < POOLS; i++) {
+        qn_block_pool_free(pools[i]);
+    }
 }
 
 static void pool__blocks_outlive_the_owner(void **state)
