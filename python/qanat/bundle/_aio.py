@@ -7,29 +7,20 @@ so that the bundle is free again when CancelledError comes. Progress callbacks a
 from __future__ import annotations
 
 import asyncio
+import inspect
 import os
 import threading
-from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
-from functools import partial
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Mapping
+from functools import partial, wraps
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from qanat.bundle import _bundle
 from qanat.bundle import _options as options
 from qanat.bundle._needs import need
-from qanat.bundle._progress import Listener, shown
-from qanat.bundle._results import (
-    Block,
-    Collected,
-    Description,
-    Failure,
-    FetchProgress,
-    FetchResults,
-    History,
-    Problem,
-    Status,
-)
+from qanat.bundle._progress import shown
+from qanat.bundle._results import FetchProgress, FetchResults
 from qanat.errors import QueryCancelledError
 
 if TYPE_CHECKING:
@@ -39,8 +30,8 @@ if TYPE_CHECKING:
 
     from qanat._stream import Batch, Schema
     from qanat._stream import Stream as SyncStream
-    from qanat.bundle._delta import DeltaMirror
 
+_P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 
@@ -72,6 +63,46 @@ async def _in_thread(call: Callable[[], _T], cancel: Callable[[], object] | None
         if not future.cancelled():
             future.exception()  # asked for, so that asyncio does not report it as lost: the task was cancelled
         raise
+
+
+def _awaited(
+    method: Callable[Concatenate[_bundle.Bundle, _P], _T],
+) -> Callable[Concatenate[Bundle, _P], Coroutine[Any, Any, _T]]:
+    """The method of qanat.Bundle, awaitable: its name, arguments and description stay."""
+
+    @wraps(method)
+    async def call(self: Bundle, /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        return await self._call(lambda: method(self._bundle, *args, **kwargs))
+
+    return call
+
+
+def _fetching(
+    method: Callable[Concatenate[_bundle.Bundle, _P], FetchResults],
+) -> Callable[Concatenate[Bundle, _P], Coroutine[Any, Any, FetchResults]]:
+    """As _awaited, of a method that fetches: cancelling the task ends it, out of its progress."""
+    signature = inspect.signature(method)
+
+    @wraps(method)
+    async def call(self: Bundle, /, *args: _P.args, **kwargs: _P.kwargs) -> FetchResults:
+        given = signature.bind(self._bundle, *args, **kwargs)
+        stop = threading.Event()
+
+        def work() -> FetchResults:
+            with shown(given.arguments.get("progress", False)) as listener:
+
+                def watch(now: FetchProgress) -> None:
+                    if stop.is_set():
+                        raise QueryCancelledError("the fetch was cancelled")
+                    if listener is not None:
+                        listener(now)
+
+                given.arguments["progress"] = watch
+                return method(*given.args, **given.kwargs)
+
+        return await self._call(work, stop.set)
+
+    return call
 
 
 class Stream:
@@ -158,31 +189,15 @@ class Bundle:
 
     # ---- configuration and connectors ----
 
-    async def config(self, key: str) -> str | None:
-        return await self._call(partial(self._bundle.config, key))
-
-    async def set_config(self, key: str, value: str | bool | int | None, store: bool = False) -> None:
-        await self._call(partial(self._bundle.set_config, key, value, store))
-
-    async def import_connector(self, name: str, uri: str, platform: str | None = None) -> None:
-        await self._call(partial(self._bundle.import_connector, name, uri, platform))
-
-    async def import_temp_connector(
-        self, name: str, uri: str, runtime: str | None = None, platform: str | None = None
-    ) -> None:
-        await self._call(partial(self._bundle.import_temp_connector, name, uri, runtime, platform))
-
-    async def drop_connector(self, name: str, platform: str | None = None) -> None:
-        await self._call(partial(self._bundle.drop_connector, name, platform))
-
-    async def drop_temp_connector(self, name: str, platform: str | None = None) -> None:
-        await self._call(partial(self._bundle.drop_temp_connector, name, platform))
-
-    async def rename_connector(self, name: str, new_name: str) -> None:
-        await self._call(partial(self._bundle.rename_connector, name, new_name))
-
-    async def rename_temp_connector(self, name: str, new_name: str) -> None:
-        await self._call(partial(self._bundle.rename_temp_connector, name, new_name))
+    config = _awaited(_bundle.Bundle.config)
+    set_config = _awaited(_bundle.Bundle.set_config)
+    import_connector = _awaited(_bundle.Bundle.import_connector)
+    import_temp_connector = _awaited(_bundle.Bundle.import_temp_connector)
+    drop_connector = _awaited(_bundle.Bundle.drop_connector)
+    drop_temp_connector = _awaited(_bundle.Bundle.drop_temp_connector)
+    rename_connector = _awaited(_bundle.Bundle.rename_connector)
+    rename_temp_connector = _awaited(_bundle.Bundle.rename_temp_connector)
+    drop_source = _awaited(_bundle.Bundle.drop_source)
 
     async def create_source(
         self,
@@ -192,137 +207,47 @@ class Bundle:
         fetch: bool = False,
         save_as: str = "parquet",
     ) -> str:
+        """As that of qanat.Bundle."""
         source = await self._call(partial(self._bundle.create_source, name, arguments, pack, False, save_as))
         if fetch:
             await self.fetch(pack, "add", source=source)
         return source
 
-    async def drop_source(self, source_id: str) -> None:
-        await self._call(partial(self._bundle.drop_source, source_id))
-
     # ---- fetch ----
 
-    async def _fetch(self, call: Callable[..., FetchResults], progress: bool | Listener) -> FetchResults:
-        stop = threading.Event()
-
-        def work() -> FetchResults:
-            with shown(progress) as listener:
-
-                def watch(now: FetchProgress) -> None:
-                    if stop.is_set():
-                        raise QueryCancelledError("the fetch was cancelled")
-                    if listener is not None:
-                        listener(now)
-
-                return call(progress=watch)
-
-        return await self._call(work, stop.set)
-
-    async def fetch(
-        self,
-        pack: str = "base",
-        mode: options.Mode = "add",
-        dry_run: bool = False,
-        progress: bool | Listener = False,
-        on_error: Literal["raise", "quarantine"] = "raise",
-        *,
-        source: str | None = None,
-        parallel: int | None = None,
-    ) -> FetchResults:
-        call = partial(self._bundle.fetch, pack, mode, dry_run, on_error=on_error, source=source, parallel=parallel)
-        return await self._fetch(call, progress)
-
-    async def fetch_all(
-        self,
-        mode: options.Mode = "add",
-        dry_run: bool = False,
-        progress: bool | Listener = False,
-        on_error: Literal["raise", "quarantine"] = "raise",
-        *,
-        parallel: int | None = None,
-    ) -> FetchResults:
-        call = partial(self._bundle.fetch_all, mode, dry_run, on_error=on_error, parallel=parallel)
-        return await self._fetch(call, progress)
-
-    async def retry(
-        self,
-        pack: str | None = None,
-        progress: bool | Listener = False,
-        on_error: Literal["raise", "quarantine"] = "raise",
-        *,
-        parallel: int | None = None,
-    ) -> FetchResults:
-        return await self._fetch(partial(self._bundle.retry, pack, on_error=on_error, parallel=parallel), progress)
-
-    async def failures(self) -> list[Failure]:
-        return await self._call(self._bundle.failures)
-
-    async def put(
-        self,
-        location: str,
-        data: Any,
-        pack: str = "base",
-        version: str = "",
-        save_as: str = "parquet",
-        replace: bool = False,
-    ) -> int:
-        return await self._call(partial(self._bundle.put, location, data, pack, version, save_as, replace))
-
-    async def remove(self, location: str, pack: str = "base") -> None:
-        await self._call(partial(self._bundle.remove, location, pack))
+    fetch = _fetching(_bundle.Bundle.fetch)
+    fetch_all = _fetching(_bundle.Bundle.fetch_all)
+    retry = _fetching(_bundle.Bundle.retry)
+    failures = _awaited(_bundle.Bundle.failures)
+    put = _awaited(_bundle.Bundle.put)
+    remove = _awaited(_bundle.Bundle.remove)
 
     # ---- history ----
 
-    async def commit(self, message: str = "") -> int:
-        return await self._call(partial(self._bundle.commit, message))
-
-    async def history(self, first: int = 0, last: int | None = None) -> History:
-        return await self._call(partial(self._bundle.history, first, last))
-
-    async def status(self) -> Status:
-        return await self._call(self._bundle.status)
-
-    async def undo(self) -> int:
-        return await self._call(self._bundle.undo)
-
-    async def reset(self) -> int:
-        return await self._call(self._bundle.reset)
-
-    async def revert(self, version: options.Version, message: str | None = None) -> int:
-        return await self._call(partial(self._bundle.revert, version, message))
-
-    async def refresh(self) -> int:
-        return await self._call(self._bundle.refresh)
-
-    async def describe(self) -> Description:
-        return await self._call(self._bundle.describe)
-
-    async def verify(self) -> list[Problem]:
-        return await self._call(self._bundle.verify)
-
-    async def gc(
-        self,
-        min_age: float = _bundle.DAY,
-        keep_versions: int | None = None,
-        timeout: float = _bundle.SECONDS_TO_WAIT_FOR_WRITERS,
-    ) -> Collected:
-        return await self._call(partial(self._bundle.gc, min_age, keep_versions, timeout))
+    commit = _awaited(_bundle.Bundle.commit)
+    history = _awaited(_bundle.Bundle.history)
+    status = _awaited(_bundle.Bundle.status)
+    undo = _awaited(_bundle.Bundle.undo)
+    reset = _awaited(_bundle.Bundle.reset)
+    revert = _awaited(_bundle.Bundle.revert)
+    refresh = _awaited(_bundle.Bundle.refresh)
+    describe = _awaited(_bundle.Bundle.describe)
+    verify = _awaited(_bundle.Bundle.verify)
+    gc = _awaited(_bundle.Bundle.gc)
 
     # ---- reading ----
 
-    async def schema(self, pack: str = "base") -> Schema:
-        return await self._call(partial(self._bundle.schema, pack))
+    schema = _awaited(_bundle.Bundle.schema)
+    count_rows = _awaited(_bundle.Bundle.count_rows)
+    packs = _awaited(_bundle.Bundle.packs)
+    scan = _awaited(_bundle.Bundle.scan)
+    files = _awaited(_bundle.Bundle.files)
+    mirror = _awaited(_bundle.Bundle.mirror)
 
     @property
     def num_rows(self) -> Awaitable[int]:
         """The rows of the pack "base": `await b.num_rows`."""
         return self.count_rows()
-
-    async def count_rows(self, pack: str = "base") -> int:
-        return await self._call(partial(self._bundle.count_rows, pack))
-
-    async def packs(self) -> list[str]:
-        return await self._call(self._bundle.packs)
 
     def stream(self, columns: Iterable[str] | None = None, pack: str = "base") -> Stream:
         names = options.columns_tuple(columns)
@@ -337,9 +262,6 @@ class Bundle:
     async def to_pandas(self, columns: Iterable[str] | None = None, pack: str = "base") -> pd.DataFrame:
         return await self.stream(columns, pack).to_pandas()
 
-    async def scan(self, columns: Iterable[str] | None = None, pack: str = "base") -> pl.LazyFrame:
-        return await self._call(partial(self._bundle.scan, columns, pack))
-
     async def sql(
         self, query: str, params: Iterable[Any] | Mapping[str, Any] | None = None, provenance: bool = False
     ) -> pl.DataFrame:
@@ -348,16 +270,9 @@ class Bundle:
         running = Query(self._bundle, query, params, provenance)
         return await self._call(running.run, running.cancel)
 
-    async def files(self, version: options.Version | None = None, pack: str = "base") -> list[Block]:
-        return await self._call(partial(self._bundle.files, version, pack))
-
-    async def mirror(self, kind: Literal["delta"], pack: str = "base") -> DeltaMirror:
-        return await self._call(partial(self._bundle.mirror, kind, pack))
-
     # ---- the object ----
 
-    async def close(self) -> None:
-        await self._call(self._bundle.close)
+    close = _awaited(_bundle.Bundle.close)
 
     async def __aenter__(self) -> Bundle:
         return self
