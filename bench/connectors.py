@@ -10,8 +10,6 @@ had before: of the host, and of the connector's process where it has one (above 
 
 from __future__ import annotations
 
-import argparse
-import json
 import resource
 import shutil
 import statistics
@@ -19,18 +17,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import tables
+from rounds import Figures, Results, arm, main
 
 HERE = Path(__file__).resolve().parent
-Figures = dict[str, float]
-Arm = Callable[[float], Figures]
-ARMS: dict[tuple[str, str], Arm] = {}
 
 TITLES = {
     "stream": "1 GiB from a connector into the host, every value looked at (a sum of each number column)",
@@ -44,14 +40,6 @@ GROUP_BATCHES = (32 << 20) // BATCH_BYTES + 1
 SMALL_LOCATIONS, WAIT, ONE_BY_ONE = 1000, 0.05, 100
 SCRIPT = f"ipc::{sys.executable} {HERE / 'tables.py'}"
 NATIVE = "python::tables:Tables"
-
-
-def arm(table: str, name: str) -> Callable[[Arm], Arm]:
-    def register(measure: Arm) -> Arm:
-        ARMS[table, name] = measure
-        return measure
-
-    return register
 
 
 # ---- measuring ----
@@ -269,9 +257,8 @@ def small_peer(scale: float) -> Figures:
 # ---- tables ----
 
 
-def report(table: str, results: dict[str, list[Figures]]) -> list[str]:
-    lines = [f"### {TITLES[table]}", "", f"`{table}`", ""]
-    lines += [
+def columns(table: str, results: Results) -> list[str]:
+    lines = [
         "| arm | s | host, MB above idle | connector, MB above idle | against the first |",
         "|---|---|---|---|---|",
     ]
@@ -279,42 +266,8 @@ def report(table: str, results: dict[str, list[Figures]]) -> list[str]:
     for name, runs in results.items():
         value, host, child = (statistics.median(run[key] for run in runs) for key in ("value", "host", "child"))
         lines.append(f"| {name} | {value:.2f} | {host:.0f} | {child:.0f} | {value / base:.2f} |")
-    return [*lines, ""]
-
-
-def measure(table: str, name: str, scale: float) -> Figures:
-    command = [sys.executable, __file__, "--arm", table, name, str(scale)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=HERE)
-    if done.returncode != 0:
-        raise SystemExit(f"{table}, {name}: {done.stderr[-2000:]}")
-    return dict(json.loads(done.stdout.splitlines()[-1]))
-
-
-def arms_of(table: str) -> Iterator[str]:
-    return (name for known, name in ARMS if known == table)
-
-
-def main() -> None:
-    if sys.argv[1:2] == ["--arm"]:
-        print(json.dumps(ARMS[sys.argv[2], sys.argv[3]](float(sys.argv[4]))))
-        return
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("tables", nargs="*")
-    parser.add_argument("--scale", type=float, default=1.0)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--markdown", type=Path)
-    arguments = parser.parse_args()
-    output: list[str] = []
-    for table in arguments.tables or TITLES:
-        results: dict[str, list[Figures]] = {name: [] for name in arms_of(table)}
-        for _ in range(arguments.rounds):
-            for name, runs in results.items():
-                runs.append(measure(table, name, arguments.scale))
-        output += report(table, results)
-        print("\n".join(output[-len(results) - 7 :]), flush=True)
-    if arguments.markdown:
-        arguments.markdown.write_text("\n".join(output), encoding="utf-8")
+    return lines
 
 
 if __name__ == "__main__":
-    main()
+    main(Path(__file__).resolve(), __doc__, TITLES, columns)

@@ -10,7 +10,6 @@ RestrictedPython rewrites the code, a plain subprocess is a fresh interpreter wi
 
 from __future__ import annotations
 
-import argparse
 import datetime as dt
 import importlib
 import json
@@ -25,10 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-
-Figures = dict[str, float]
-Arm = Callable[[float], Figures]
-ARMS: dict[tuple[str, str], Arm] = {}
+from rounds import Figures, Results, arm, main
 
 BATCH = 10_000  # rows of a batch of the tables of rows
 CALENDAR = dt.datetime(2024, 1, 1)
@@ -43,14 +39,6 @@ TITLES = {
     "idle": "Memory of what stays between runs (proportional set size)",
 }
 UNITS = {"rows_in": "ns a row", "rows_out": "ns a row", "one_row": "p50 ms", "awaiting": "s", "idle": "MB"}
-
-
-def arm(table: str, name: str) -> Callable[[Arm], Arm]:
-    def register(measure: Arm) -> Arm:
-        ARMS[table, name] = measure
-        return measure
-
-    return register
 
 
 # ---- data ----
@@ -443,13 +431,14 @@ def qanat_idle_pandas(scale: float) -> Figures:
 RATES = {"row_mode", "bulk"}
 
 
-def report(table: str, results: dict[str, list[Figures]]) -> list[str]:
+def columns(table: str, results: Results) -> list[str]:
     unit = UNITS.get(table, "rows/s")
     extra = sorted({key for runs in results.values() for key in runs[0] if key != "value"})
     names = {"p95": "p95 ms", "processes": "processes", "largest": "largest MB"}
-    lines = [f"### {TITLES[table]}", "", f"`{table}`", ""]
-    lines.append(f"| arm | {unit} | " + "".join(f"{names[key]} | " for key in extra) + "against qanat |")
-    lines.append("|---|---|" + "---|" * len(extra) + "---|")
+    lines = [
+        f"| arm | {unit} | " + "".join(f"{names[key]} | " for key in extra) + "against qanat |",
+        "|---|---|" + "---|" * len(extra) + "---|",
+    ]
     base = statistics.median(run["value"] for run in next(iter(results.values())))
     for name, runs in results.items():
         value = statistics.median(run["value"] for run in runs)
@@ -457,38 +446,8 @@ def report(table: str, results: dict[str, list[Figures]]) -> list[str]:
         more = "".join(f"{statistics.median(run[key] for run in runs):.2f} | " for key in extra)
         ratio = base / value if table in RATES else value / base
         lines.append(f"| {name} | {shown} | {more}{ratio:.2f} |")
-    return [*lines, ""]
-
-
-def measure(table: str, name: str, scale: float) -> Figures:
-    command = [sys.executable, __file__, "--arm", table, name, str(scale)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise SystemExit(f"{table}, {name}: {done.stderr[-2000:]}")
-    return dict(json.loads(done.stdout.splitlines()[-1]))
-
-
-def main() -> None:
-    if sys.argv[1:2] == ["--arm"]:
-        print(json.dumps(ARMS[sys.argv[2], sys.argv[3]](float(sys.argv[4]))))
-        return
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("tables", nargs="*")
-    parser.add_argument("--scale", type=float, default=1.0)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--markdown", type=Path)
-    arguments = parser.parse_args()
-    output: list[str] = []
-    for table in arguments.tables or TITLES:
-        results: dict[str, list[Figures]] = {name: [] for known, name in ARMS if known == table}
-        for _ in range(arguments.rounds):
-            for name, runs in results.items():
-                runs.append(measure(table, name, arguments.scale))
-        output += report(table, results)
-        print("\n".join(output[-len(results) - 7 :]), flush=True)
-    if arguments.markdown:
-        arguments.markdown.write_text("\n".join(output), encoding="utf-8")
+    return lines
 
 
 if __name__ == "__main__":
-    main()
+    main(Path(__file__).resolve(), __doc__, TITLES, columns)
