@@ -13,13 +13,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <qanat/plugin/driver.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
-#define READ_STEP   ((size_t)256 * 1024)
 #define HASH_LENGTH (QN_SHA256_TEXT_SIZE - 1)
 #define MAX_NAME    (HASH_LENGTH + 1 + QN_COMMIT_MAX_SUFFIX) /* "<sha256>.<format>" */
 
@@ -194,39 +192,6 @@ enum qn_status qn_blob_open(int bundle_fd, const struct qn_sha256 *hash, const c
     return QN_OK;
 }
 
-/* The digest and size of all that is left to read. */
-static enum qn_status digest_of_rest(int fd, char *room, struct qn_sha256 *hash_out, int64_t *size_out,
-                                     struct qn_error *err)
-{
-    struct evp_md_ctx_st *digest = NULL;
-    QN_TRY(qn_digest_new(&digest, err));
-    enum qn_status status = QN_OK;
-    int64_t size = 0;
-    while (status == QN_OK) {
-        ssize_t got = qn_fault_hit(QN_FAULT_READ) ? (errno = EIO, -1) : read(fd, room, READ_STEP);
-        if (got == 0) {
-            break;
-        }
-        if (got > 0) {
-            size += got;
-            status = qn_digest_update(digest, room, (size_t)got, err);
-        } else if (errno != EINTR) {
-            status = qn_error_set(err, QN_ERR_IO, "reading a block of the bundle: %m");
-        }
-        if (status == QN_OK) {
-            status = qn_interrupt_poll(err);
-        }
-    }
-    if (status == QN_OK) {
-        status = qn_digest_finish(digest, hash_out, err);
-    }
-    qn_digest_free(digest);
-    if (status == QN_OK) {
-        *size_out = size;
-    }
-    return status;
-}
-
 enum qn_status qn_blob_verify(int bundle_fd, const struct qn_sha256 *hash, const char *format, int64_t bytes,
                               struct qn_error *err)
 {
@@ -234,9 +199,7 @@ enum qn_status qn_blob_verify(int bundle_fd, const struct qn_sha256 *hash, const
     QN_TRY(qn_blob_open(bundle_fd, hash, format, &fd, err));
     struct qn_sha256 found;
     int64_t size = 0;
-    char *room = qn_malloc(READ_STEP);
-    enum qn_status status = room != NULL ? digest_of_rest(fd, room, &found, &size, err) : qn__no_memory(err);
-    qn_free(room);
+    enum qn_status status = qn_digest_file(fd, "a block of the bundle", &found, &size, err);
     (void)close(fd);
     QN_TRY(status);
     char folder[3];

@@ -5,7 +5,15 @@
  */
 #include "bundle/digest.h"
 
+#include "base/fault.h"
+#include "base/memory.h"
+
+#include <errno.h>
 #include <openssl/evp.h>
+#include <qanat/plugin/driver.h>
+#include <unistd.h>
+
+#define READ_STEP ((size_t)256 << 10)
 
 static enum qn_status digest_failed(struct qn_error *err)
 {
@@ -54,6 +62,46 @@ enum qn_status qn_sha256_of(const void *bytes, size_t size, struct qn_sha256 *ou
     }
     *out = result;
     return QN_OK;
+}
+
+/* Put what is left of a file, from *size on, into a digest. */
+static enum qn_status read_file(int fd, const char *what, struct evp_md_ctx_st *digest, int64_t *size,
+                                struct qn_error *err)
+{
+    qn_auto_free char *room = qn_malloc(READ_STEP);
+    if (room == NULL) {
+        return qn__no_memory(err);
+    }
+    for (;;) {
+        ssize_t got = qn_fault_hit(QN_FAULT_READ) ? (errno = EIO, -1) : pread(fd, room, READ_STEP, *size);
+        if (got == 0) {
+            return QN_OK;
+        }
+        if (got > 0) {
+            *size += got;
+            QN_TRY(qn_digest_update(digest, room, (size_t)got, err));
+        } else if (errno != EINTR) {
+            return qn_error_set(err, QN_ERR_IO, "reading %s: %m", what);
+        }
+        QN_TRY(qn_interrupt_poll(err));
+    }
+}
+
+enum qn_status qn_digest_file(int fd, const char *what, struct qn_sha256 *hash_out, int64_t *size_out,
+                              struct qn_error *err)
+{
+    struct evp_md_ctx_st *digest = NULL;
+    int64_t size = 0;
+    QN_TRY(qn_digest_new(&digest, err));
+    enum qn_status status = read_file(fd, what, digest, &size, err);
+    if (status == QN_OK) {
+        status = qn_digest_finish(digest, hash_out, err);
+    }
+    qn_digest_free(digest);
+    if (status == QN_OK) {
+        *size_out = size;
+    }
+    return status;
 }
 
 void qn_sha256_format(const struct qn_sha256 *digest, char out[QN_SHA256_TEXT_SIZE])

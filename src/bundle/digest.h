@@ -22,6 +22,10 @@ enum qn_status qn_digest_finish(struct evp_md_ctx_st *digest, struct qn_sha256 *
                                 struct qn_error *err) QN_MUST_CHECK;
 void qn_digest_free(struct evp_md_ctx_st *digest); /* NULL is allowed */
 
+/* The digest and the size of a file, from its beginning; its offset stays where it is. `what` names it in errors. */
+enum qn_status qn_digest_file(int fd, const char *what, struct qn_sha256 *hash_out, int64_t *size_out,
+                              struct qn_error *err) QN_MUST_CHECK;
+
 void qn_sha256_format(const struct qn_sha256 *digest, char out[QN_SHA256_TEXT_SIZE]);
 
 /* Exactly 64 lower-case digits and the NUL; out may be NULL. */

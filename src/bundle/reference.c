@@ -6,18 +6,13 @@
  */
 #include "connector/reference.h"
 #include "arrow/stream.h"
-#include "base/fault.h"
 #include "base/memory.h"
 #include "base/text.h"
 #include "bundle/blocks.h"
 #include "format/format.h"
 
-#include <errno.h>
-#include <qanat/plugin/driver.h>
 #include <stdio.h>
 #include <unistd.h>
-
-#define READ_STEP ((size_t)256 << 10)
 
 bool qn__reference_is_readable(const char *url)
 {
@@ -29,41 +24,12 @@ bool qn__reference_is_readable(const char *url)
            qn_text_starts_nocase(url, "https://");
 }
 
-/* The digest and the size of a file, which is at its beginning again afterwards. */
 static enum qn_status digest_file(int fd, const char *url, struct qn_sha256 *hash_out, int64_t *size_out,
                                   struct qn_error *err)
 {
-    struct evp_md_ctx_st *digest = NULL;
-    qn_auto_free char *room = qn_malloc(READ_STEP);
-    if (room == NULL) {
-        return qn__no_memory(err);
-    }
-    QN_TRY(qn_digest_new(&digest, err));
-    enum qn_status status = QN_OK;
-    int64_t size = 0;
-    while (status == QN_OK) {
-        ssize_t got = qn_fault_hit(QN_FAULT_READ) ? (errno = EIO, -1) : pread(fd, room, READ_STEP, size);
-        if (got == 0) {
-            break;
-        }
-        if (got > 0) {
-            size += got;
-            status = qn_digest_update(digest, room, (size_t)got, err);
-        } else if (errno != EINTR) {
-            status = qn_error_set(err, QN_ERR_IO, "reading \"%.300s\": %m", url);
-        }
-        if (status == QN_OK) {
-            status = qn_interrupt_poll(err);
-        }
-    }
-    if (status == QN_OK) {
-        status = qn_digest_finish(digest, hash_out, err);
-    }
-    qn_digest_free(digest);
-    if (status == QN_OK) {
-        *size_out = size;
-    }
-    return status;
+    char what[320];
+    (void)snprintf(what, sizeof what, "\"%.300s\"", url);
+    return qn_digest_file(fd, what, hash_out, size_out, err);
 }
 
 static enum qn_status look_inside(int fd, const char *url, const char *format_name, struct qn__block *block,
