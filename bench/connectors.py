@@ -31,6 +31,7 @@ HERE = Path(__file__).resolve().parent
 TITLES = {
     "stream": "1 GiB from a connector into the host, every value looked at (a sum of each number column)",
     "fetch": "4 million rows of 3 columns fetched into a bundle and committed",
+    "large": "1 GiB fetched into a bundle as Arrow IPC and committed",
     "small": "1,000 locations that each wait 50 ms, fetched and committed",
 }
 BATCH_BYTES = tables.prepared().nbytes
@@ -154,11 +155,21 @@ def fetch_qanat(uri: str, save_as: str, arguments: dict[str, str], rows: int, pa
         assert (fetched.rows, bundle.num_rows) == (rows, rows)
 
 
-def large_qanat(uri: str, save_as: str, scale: float) -> Figures:
+def large_qanat(uri: str, save_as: str, scale: float, whole: int = FETCH_BATCHES) -> Figures:
     def take(batches: int) -> None:
         fetch_qanat(uri, save_as, {"batches": str(batches)}, batches * tables.ROWS)
 
-    return measured(lambda: take(count(FETCH_BATCHES * scale)), lambda: take(1))
+    return measured(lambda: take(count(whole * scale)), lambda: take(1))
+
+
+@arm("large", "qanat python::")
+def large_native(scale: float) -> Figures:
+    return large_qanat(NATIVE, "arrow", scale, STREAM_BATCHES)
+
+
+@arm("large", "qanat ipc::")
+def large_ipc(scale: float) -> Figures:
+    return large_qanat(SCRIPT, "arrow", scale, STREAM_BATCHES)
 
 
 @arm("fetch", "qanat ipc::, blocks as Arrow IPC")
