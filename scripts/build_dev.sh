@@ -6,7 +6,8 @@ cd "$(dirname "$0")/.."
 if [ ! -f build/dev/build.ninja ] || [ ! -f .venv/.editable ] || [ pyproject.toml -nt .venv/.editable ]; then
     echo "building qanat in build/dev, which takes some minutes the first time ..."
     .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e . \
-        -Cbuild-dir=build/dev -Csetup-args=-Dfaults=true -Csetup-args=-Dbuildtype=debugoptimized ${CI:+-Csetup-args=-Dwerror=true}
+        -Cbuild-dir=build/dev -Csetup-args=-Dtests=true -Csetup-args=-Dfaults=true -Csetup-args=-Dbuildtype=debugoptimized \
+        ${CI:+-Csetup-args=-Dwerror=true}
     touch .venv/.editable
 fi
 # The SDK of connectors: a distribution of its own.
