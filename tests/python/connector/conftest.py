@@ -21,9 +21,9 @@ def mode(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def kept() -> Iterator[dict[tuple[str, str], qn.ConnectorHandle]]:
-    """Connectors that several tests use, by mode and class."""
+    """Connectors that several tests of a file use, by mode and class: closed when the file is through."""
     handles: dict[tuple[str, str], qn.ConnectorHandle] = {}
     yield handles
     for handle in handles.values():
