@@ -13,7 +13,6 @@ authority of the test's own; roles: `qanat` (superuser, no password on the socke
 
 from __future__ import annotations
 
-import ctypes
 import os
 import pwd
 import shutil
@@ -75,10 +74,19 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def die_with_parent() -> None:
-    """In the child: a fast shutdown (SIGINT) when the process that started it is gone."""
-    pr_set_pdeathsig = 1
-    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGINT)
+# Becomes the program of its arguments, as the user of the first two, that gets a fast shutdown (SIGINT) when the one
+# that started it has gone. A program of its own: between fork and exec, where other threads may have been running,
+# nothing of Python is safe to call.
+DYING_WITH_PARENT = """
+import ctypes, os, signal, sys
+user, group, *command = sys.argv[1:]
+if user:
+    os.setgroups([])
+    os.setgid(int(group))
+    os.setuid(int(user))
+ctypes.CDLL(None).prctl(1, signal.SIGINT)
+os.execv(command[0], command)
+"""
 
 
 class PostgresServer:
@@ -215,17 +223,15 @@ class PostgresServer:
             command = [str(programs / "postgres"), "-D", str(data)]
             for name, value in settings.items():
                 command += ["-c", f"{name}={value}"]
+            become = ["", ""] if user is None else [str(account.pw_uid), str(account.pw_gid)]
             with (self.folder / "log.txt").open("wb") as log:
                 self.process = subprocess.Popen(
-                    command,
-                    user=user,
-                    group=user and pwd.getpwnam(user).pw_gid,
+                    [sys.executable, "-I", "-S", "-c", DYING_WITH_PARENT, *become, *command],
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
                     cwd=self.folder,
                     env={"LC_ALL": "C.UTF-8"},
-                    preexec_fn=die_with_parent,  # noqa: PLW1509  (started from the main thread, before any other)
                 )
             self._wait_until_ready(programs)
             for role in ("scram superuser", "tls_only"):

@@ -237,6 +237,7 @@ def test_a_host_that_is_killed_takes_its_runs_along(end: signal.Signals) -> None
         expect_ends(watches)
 
 
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_forked_process_has_interpreters_of_its_own(double: qn.Processor) -> None:
     [mine] = zygotes()
     read, write = os.pipe()
