@@ -27,7 +27,8 @@ echo "== bundles: writers for a minute each"
 QANAT_TORTURE=1 build/asan/tests/unit/bundle_test_bundle_crash
 
 echo "== kill loops at full length"
-QANAT_TORTURE=1 $python -m pytest -q tests/python/test_task.py -k kills
+QANAT_TORTURE=1 $python -m pytest -q tests/python/test_task.py tests/python/test_task_process.py \
+    tests/python/test_task_locations.py -k kills
 QANAT_TORTURE=1 $python -m pytest -q tests/python/processor/test_many_runs.py
 
 echo "== connectors: gigabytes through a process of a fixed size"
