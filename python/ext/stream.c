@@ -150,7 +150,9 @@ static PyObject *stream_next(PyObject *object)
     return result;
 }
 
-PyDoc_STRVAR(stream_close_doc, "close()\n--\n\nCancel the query where it still runs. Closing twice is allowed.");
+PyDoc_STRVAR(
+    stream_close_doc,
+    "close()\n--\n\nCancel the query where it still runs. The connection is free then. Closing twice is allowed.");
 
 static PyObject *stream_close(PyObject *object, PyObject *unused)
 {

@@ -3,21 +3,30 @@
  *
  * The core owns the engine's stream, keeps the handle of its connection (if any) alive, and remembers the typed error,
  * which the protocols between libraries would lose. One reader at a time: a second one is refused. Closing while
- * another thread reads cancels the statement and leaves the release to that thread. Threads: no function needs the GIL;
- * all may block.
+ * another thread reads cancels the statement and waits for that thread to leave, since the connection is free only then;
+ * where there is no statement to cancel, or it does not end, the release is left to that thread. Threads: no function
+ * needs the GIL; all may block.
  */
 #include "native.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
+
+#define CANCELLED_S 5 /* what a cancelled statement is given to end: more than it takes to give its connection up */
 
 enum core_state { CORE_OPEN = 0, CORE_ENDED, CORE_FAILED, CORE_CLOSED };
 
 struct native_stream_core {
     atomic_int references;
-    atomic_bool busy; /* guards everything below but `close_asked` and `state` */
+    atomic_bool busy; /* guards what is neither atomic nor for waiting */
     atomic_bool close_asked;
+    atomic_ulong reader; /* the thread that made the core busy last */
+    atomic_int waiting;  /* threads in wait_until_left */
+    pthread_mutex_t lock;
+    pthread_cond_t left;
     atomic_int state;                    /* enum core_state; leaves CORE_OPEN once */
     struct ArrowArrayStream inner;       /* released unless CORE_OPEN */
     struct native_handle *handle;        /* or NULL: no connection to cancel */
@@ -49,6 +58,14 @@ enum qn_status native_core_new(struct ArrowArrayStream *stream, struct native_ha
     atomic_init(&core->references, 1);
     atomic_init(&core->busy, false);
     atomic_init(&core->close_asked, false);
+    atomic_init(&core->reader, 0);
+    atomic_init(&core->waiting, 0);
+    pthread_condattr_t monotonic;
+    (void)pthread_condattr_init(&monotonic);
+    (void)pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    (void)pthread_cond_init(&core->left, &monotonic);
+    (void)pthread_condattr_destroy(&monotonic);
+    (void)pthread_mutex_init(&core->lock, NULL);
     atomic_init(&core->state, CORE_OPEN);
     core->schema = shared;
     core->renamed = renamed;
@@ -78,21 +95,51 @@ void native_core_unref(struct native_stream_core *core)
     finish(core, CORE_CLOSED);
     native_shared_schema_unref(core->schema);
     native_handle_unref(core->handle);
+    (void)pthread_cond_destroy(&core->left);
+    (void)pthread_mutex_destroy(&core->lock);
     free(core);
 }
 
 static bool enter(struct native_stream_core *core)
 {
-    return !atomic_exchange(&core->busy, true);
+    if (atomic_exchange(&core->busy, true)) {
+        return false;
+    }
+    atomic_store(&core->reader, (unsigned long)pthread_self());
+    return true;
+}
+
+static void set_free(struct native_stream_core *core)
+{
+    atomic_store(&core->busy, false);
+    if (atomic_load(&core->waiting) > 0) {
+        pthread_mutex_lock(&core->lock);
+        pthread_cond_broadcast(&core->left);
+        pthread_mutex_unlock(&core->lock);
+    }
+}
+
+/* Returns false where the time has passed. */
+static bool wait_until_left(struct native_stream_core *core, const struct timespec *until)
+{
+    bool in_time = true;
+    atomic_fetch_add(&core->waiting, 1);
+    pthread_mutex_lock(&core->lock);
+    while (atomic_load(&core->busy) && in_time) {
+        in_time = pthread_cond_timedwait(&core->left, &core->lock, until) == 0;
+    }
+    pthread_mutex_unlock(&core->lock);
+    atomic_fetch_sub(&core->waiting, 1);
+    return in_time;
 }
 
 static void leave(struct native_stream_core *core)
 {
-    atomic_store(&core->busy, false);
+    set_free(core);
     /* A close that found the core busy left its request; whoever enters first serves it. */
     if (atomic_load(&core->close_asked) && atomic_load(&core->state) == CORE_OPEN && enter(core)) {
         finish(core, CORE_CLOSED);
-        atomic_store(&core->busy, false);
+        set_free(core);
     }
 }
 
@@ -144,13 +191,19 @@ enum qn_status native_core_next(struct native_stream_core *core, struct ArrowArr
 
 void native_core_close(struct native_stream_core *core)
 {
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec += CANCELLED_S;
     atomic_store(&core->close_asked, true);
-    if (!enter(core)) {
-        if (atomic_load(&core->state) == CORE_OPEN && core->handle != NULL) {
+    for (bool cancelled = false; !enter(core); cancelled = true) {
+        if (!cancelled && atomic_load(&core->state) == CORE_OPEN && core->handle != NULL) {
             struct qn_error ignored = QN_ERROR_INIT; /* the reader reports whatever becomes of the statement */
             (void)qn_connection_cancel(core->handle->connection, &ignored);
         }
-        return;
+        bool own = atomic_load(&core->reader) == (unsigned long)pthread_self(); /* a handler that runs while we read */
+        if (core->handle == NULL || own || !wait_until_left(core, &until)) {
+            return;
+        }
     }
     if (atomic_load(&core->state) == CORE_OPEN) {
         finish(core, CORE_CLOSED);

@@ -113,6 +113,26 @@ def test_closing_a_stream_from_another_thread_cancels_it(db_uri: str) -> None:
         assert connection.execute("select 1 as a").item() == 1
 
 
+def test_connection_is_free_when_close_returns(db_uri: str) -> None:
+    """Another library may still be in the middle of a read on a thread of its own."""
+    with qn.connect(db_uri) as connection:
+        for _ in range(10):
+            stream = endless(connection)
+            reading = threading.Event()
+
+            def read(stream: qn.Stream = stream, reading: threading.Event = reading) -> None:
+                for _ in stream:
+                    reading.set()
+
+            runner = Runner(read)
+            runner.start()
+            assert reading.wait(60)
+            stream.close()
+            assert connection.execute("select 1 as a").item() == 1
+            runner.join(60)
+            assert isinstance(runner.raised, qn.QueryCancelledError | qn.ConnectionClosedError)
+
+
 def test_one_connection_in_two_threads_is_refused(db_uri: str) -> None:
     with qn.connect(db_uri) as connection:
         runner = Runner(lambda: connection.execute(forever(connection)))

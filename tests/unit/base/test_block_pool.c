@@ -170,9 +170,9 @@ static void pool__takes_blocks_from_any_thread(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(pool__gives_a_block_again),          cmocka_unit_test(pool__keeps_few),
-        cmocka_unit_test(pool__keeps_what_was_gathered),      cmocka_unit_test(pool__blocks_outlive_the_owner),
-        cmocka_unit_test(pool__takes_blocks_from_any_thread),
+        cmocka_unit_test(pool__gives_a_block_again),      cmocka_unit_test(pool__keeps_few),
+        cmocka_unit_test(pool__keeps_what_was_gathered),  cmocka_unit_test(pool__keeps_no_more_where_there_are_many),
+        cmocka_unit_test(pool__blocks_outlive_the_owner), cmocka_unit_test(pool__takes_blocks_from_any_thread),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
