@@ -8,7 +8,6 @@
 #include "arrow/convert_values.h"
 
 #include "arrow/array.h"
-#include "arrow/type_parse.h"
 #include "base/memory.h"
 
 #define WORDS 4 /* of 64 bits in a decimal256 */

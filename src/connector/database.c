@@ -11,6 +11,7 @@
 #include "arrow/stream.h"
 #include "base/memory.h"
 #include "base/text.h"
+#include "connector/locate.h"
 #include "connector/registry.h"
 #include "db/config.h"
 #include "db/sql.h"
@@ -100,8 +101,7 @@ static enum qn_status read_connection(struct database *database, const struct qn
     if (database->kind == DATABASE_SQLITE && opening->folder != NULL && path != NULL && path[0] != '/' &&
         path[0] != ':' && path[0] != '\0') {
         qn_auto_buffer whole = QN_BUFFER_INIT;
-        qn_buffer_printf(&whole, "%s/%s", opening->folder, path);
-        QN_TRY(qn_buffer_check(&whole, "a path", err));
+        QN_TRY(qn_locate_path(opening->folder, path, &whole, err));
         return qn_config_set(database->config, "path", whole.data, err);
     }
     return QN_OK;

@@ -124,6 +124,7 @@ void qn__policy_dispose(struct qn_policy_file *file)
     file->lists = NULL;
 }
 
+/* Of its own, since the launcher has nothing of src/os. */
 static enum qn_status read_all(int fd, struct qn_buffer *out, struct qn_error *err)
 {
     char piece[4096];

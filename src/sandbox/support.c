@@ -14,6 +14,7 @@
 #define PROBE_MS       ((int64_t)10000)
 #define MAX_PROBE_TEXT 8192
 
+/* What a program says until it ends, by a time: qn_file_read reads files, which keep nobody waiting. */
 static enum qn_status read_all(int fd, int64_t deadline, struct qn_buffer *out, struct qn_error *err)
 {
     char piece[1024];
