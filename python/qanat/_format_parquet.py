@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import threading
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -28,6 +29,7 @@ GROUP_BYTES = 8 << 20  # of Arrow data, before it is encoded; each writer at wor
 GROUP_ROWS = 1 << 20
 DICTIONARY_BYTES = 128 << 10  # columns of more are plain: smaller files, and sooner, than with pyarrow's 1 MiB
 
+_writers: weakref.WeakSet[Any] = weakref.WeakSet()  # at work
 _encoders = threading.BoundedSemaphore(max(2, os.cpu_count() or 2))  # encoding needs several times a group's memory
 
 
@@ -118,6 +120,7 @@ class Writer:
         self._dates = [i for i, field in enumerate(self._schema) if pa.types.is_date64(field.type)]
         self._batches: list[Any] = []
         self._rows = self._bytes = 0
+        _writers.add(self)
 
     def write(self, batch: _native.Batch) -> None:
         made = plain_rows(batch, self._schema)
@@ -138,13 +141,15 @@ class Writer:
         self._rows = self._bytes = 0
         with _encoders:
             self._writer.write_table(table, row_group_size=max(1, size))
-            del table
-            pa.default_memory_pool().release_unused()  # which keeps what was freed for each thread that encodes
+            if len(_writers) > 1:
+                del table
+                pa.default_memory_pool().release_unused()  # which keeps what was freed for each thread that encodes
 
     def finish(self) -> None:
         if self._batches:
             self._flush()
         self._writer.close()
+        _writers.discard(self)
 
     def __del__(self) -> None:
         """A file that is given up is not ended: pyarrow's writer would write to it as it goes."""
