@@ -95,8 +95,8 @@ static enum qn_status open_folder(struct qn_bundle *bundle, const char *path, st
     return QN_OK;
 }
 
-static enum qn_status new_bundle(const char *path, const struct qn_bundle_options *options, struct qn_bundle **out,
-                                 struct qn_error *err)
+/* A handle without its folder: whatever is wrong with the options is told before anything is made. */
+static enum qn_status new_handle(const struct qn_bundle_options *options, struct qn_bundle **out, struct qn_error *err)
 {
     struct qn_bundle *bundle = qn_calloc(1, sizeof *bundle);
     if (bundle == NULL) {
@@ -120,9 +120,6 @@ static enum qn_status new_bundle(const char *path, const struct qn_bundle_option
     }
     if (status == QN_OK) {
         status = qn__bundle_check_environment(err);
-    }
-    if (status == QN_OK) {
-        status = open_folder(bundle, path, err);
     }
     if (status != QN_OK) {
         qn_bundle_free(bundle);
@@ -159,11 +156,16 @@ static enum qn_status create(const char *path, const struct qn_bundle_options *o
     if (OPTION(options, version) != NULL) {
         return qn_error_set(err, QN_ERR_ARGUMENT, "a bundle that is made has no version to open it at");
     }
-    QN_TRY(make_folders(path, err));
     struct qn_bundle *bundle = NULL;
-    QN_TRY(new_bundle(path, options, &bundle, err));
+    QN_TRY(new_handle(options, &bundle, err));
     struct qn_commit first = { .message = "created" };
-    enum qn_status status = qn_commit_log_create(bundle->fd, &first, &bundle->log, err);
+    enum qn_status status = make_folders(path, err);
+    if (status == QN_OK) {
+        status = open_folder(bundle, path, err);
+    }
+    if (status == QN_OK) {
+        status = qn_commit_log_create(bundle->fd, &first, &bundle->log, err);
+    }
     if (status != QN_OK) {
         qn_bundle_free(bundle);
         return status;
@@ -245,7 +247,10 @@ enum qn_status qn_bundle_open(const char *path, const struct qn_bundle_options *
                               struct qn_error *err)
 {
     struct qn_bundle *bundle = NULL;
-    enum qn_status status = new_bundle(path, options, &bundle, err);
+    enum qn_status status = new_handle(options, &bundle, err);
+    if (status == QN_OK) {
+        status = open_folder(bundle, path, err);
+    }
     if (status == QN_OK) {
         status = open_log(bundle, OPTION(options, version), err);
     }

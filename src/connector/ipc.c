@@ -7,6 +7,7 @@
 #include "arrow/stream.h"
 #include "base/memory.h"
 #include "base/text.h"
+#include "base/utf8.h"
 #include "connector/launch.h"
 #include "connector/location_json.h"
 #include "connector/pool.h"
@@ -211,8 +212,11 @@ static enum qn_status ipc_discover(void *self, const char *const *attached, size
     qn_auto_json *list = json_array();
     qn_auto_json *params = NULL;
     for (size_t i = 0; i < n; i++) {
-        if (json_array_append_new(list, json_string(attached[i])) != 0) {
+        if (!qn_utf8_valid(attached[i], strlen(attached[i]))) {
             return qn_error_set(err, QN_ERR_ARGUMENT, "the name of an attached location is not valid UTF-8");
+        }
+        if (json_array_append_new(list, json_string(attached[i])) != 0) {
+            return qn__no_memory(err);
         }
     }
     QN_TRY(params_with(ipc, "attached_locations", json_incref(list), &params, err));
@@ -370,7 +374,12 @@ static enum qn_status add_request(const struct qn_peer *peer, const struct qn_da
     if (request->columns != NULL) {
         json_t *names = json_array();
         for (size_t i = 0; i < request->n_columns; i++) {
-            failure |= json_array_append_new(names, json_string(request->columns[i]));
+            const char *name = request->columns[i];
+            if (!qn_utf8_valid(name, strlen(name))) {
+                json_decref(names);
+                return qn_error_set(err, QN_ERR_ARGUMENT, "the name of a column is not valid UTF-8");
+            }
+            failure |= json_array_append_new(names, json_string(name));
         }
         failure |= json_object_set_new(params, "_columns", names);
     }
@@ -386,7 +395,7 @@ static enum qn_status add_request(const struct qn_peer *peer, const struct qn_da
             failure |= json_object_set_new(params, "_limit", json_integer(request->limit));
         }
     }
-    return failure == 0 ? QN_OK : qn_error_set(err, QN_ERR_ARGUMENT, "the name of a column is not valid UTF-8");
+    return failure == 0 ? QN_OK : qn__no_memory(err);
 }
 
 static uint32_t applied_by(const json_t *result)

@@ -47,7 +47,11 @@ enum qn_status qn_peer_pool_new(const struct qn_peer_options *options, int max, 
     (void)pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     int failure = pthread_cond_init(&pool->changed, &monotonic);
     (void)pthread_condattr_destroy(&monotonic);
-    if (failure != 0 || pthread_mutex_init(&pool->lock, NULL) != 0) {
+    if (failure == 0 && pthread_mutex_init(&pool->lock, NULL) != 0) {
+        (void)pthread_cond_destroy(&pool->changed);
+        failure = -1;
+    }
+    if (failure != 0) {
         qn_free(pool);
         return qn__no_memory(err);
     }

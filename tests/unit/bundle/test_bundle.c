@@ -363,11 +363,15 @@ static void config__refuses_what_is_no_configuration(void **state)
                                          "{\"a\": {\"b c\": \"x\"}}" };
     static const char *const keys[] = { "", "a", "a.", ".b", "a.b.c", "a b.c", "a.\n" };
     struct qn_bundle *bundle = new_handle();
+    char beside[PATH_MAX];
+    (void)snprintf(beside, sizeof beside, "%s beside", bundle_path);
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         struct qn_bundle_options options = QN_BUNDLE_OPTIONS_INIT;
         struct qn_bundle *none = NULL;
         options.config = wrong[i];
         assert_int_equal(qn_bundle_open(bundle_path, &options, &none, NULL), QN_ERR_CONFIG);
+        assert_int_equal(qn_bundle_create(beside, &options, &none, NULL), QN_ERR_CONFIG);
+        assert_int_equal(access(beside, F_OK), -1); /* nothing is made of it */
     }
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
         char *value = NULL;
