@@ -19,12 +19,14 @@
 #include <unistd.h>
 
 #define HASH_LENGTH (QN_SHA256_TEXT_SIZE - 1)
+#define SYNC_STEP   ((int64_t)8 << 20)                       /* bytes after which the disk begins on what was written */
 #define MAX_NAME    (HASH_LENGTH + 1 + QN_COMMIT_MAX_SUFFIX) /* "<sha256>.<format>" */
 
 struct qn_blob_writer {
     int data_fd;
     struct qn_temporary file;
     struct evp_md_ctx_st *digest;
+    int64_t written, begun; /* bytes: of the file so far, and those that the disk was told to begin on */
     enum qn_status failure; /* sticky */
     char format[QN_COMMIT_MAX_SUFFIX + 1];
 };
@@ -88,6 +90,13 @@ enum qn_status qn_blob_writer_write(struct qn_blob_writer *writer, const void *b
     enum qn_status status = qn_digest_update(writer->digest, bytes, size, err);
     if (status == QN_OK) {
         status = qn_fd_write_all(writer->file.fd, bytes, size, "a block of the bundle", err);
+    }
+    if (status == QN_OK) {
+        writer->written += (int64_t)size;
+        if (writer->written - writer->begun >= SYNC_STEP) {
+            qn_fd_begin_to_sync(writer->file.fd, writer->begun, writer->written - writer->begun);
+            writer->begun = writer->written;
+        }
     }
     writer->failure = status;
     return status;

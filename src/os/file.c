@@ -164,6 +164,11 @@ enum qn_status qn_fd_write_all(int fd, const void *bytes, size_t size, const cha
     return qn_error_set(err, QN_ERR_IO, "writing %s: %m", what);
 }
 
+void qn_fd_begin_to_sync(int fd, int64_t offset, int64_t size)
+{
+    (void)sync_file_range(fd, offset, size, SYNC_FILE_RANGE_WRITE);
+}
+
 /* A file that is being replaced. */
 struct replacement {
     int folder_fd;

@@ -22,5 +22,7 @@ enum qn_status qn_file_replace(int folder_fd, const char *path, const void *byte
 /* Write all of the bytes to a blocking descriptor; short writes and EINTR are handled. `what` names it in errors. */
 enum qn_status qn_fd_write_all(int fd, const void *bytes, size_t size, const char *what,
                                struct qn_error *err) QN_MUST_CHECK;
+/* Let the disk begin on what was written there, so that little is left for the fsync that waits. Advice only. */
+void qn_fd_begin_to_sync(int fd, int64_t offset, int64_t size);
 
 #endif
