@@ -112,7 +112,7 @@ def _values(dtype: Any) -> st.SearchStrategy[Any]:
         return st.integers(0, 86_400 * 10**6 - 1).map(lambda n: n * 1000) | st.integers(0, 86_400 * 10**9 - 1)
     if isinstance(dtype, pl.Datetime | pl.Duration):
         return st.one_of(
-            st.integers(-(10**9), 10**10).map(lambda n: n * 1000 * (10**6 if dtype.time_unit == "ns" else 1)),
+            st.integers(-(10**9), 9 * 10**9).map(lambda n: n * 1000 * (10**6 if dtype.time_unit == "ns" else 1)),
             _edges(-(2**63), INT64_MAX),
         )
     if isinstance(dtype, pl.List):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import itertools
 import os
 import random
 import signal
@@ -542,7 +543,8 @@ def test_progress_is_told_and_its_exception_cancels(source_uri: str, db_uri: str
     seen: list[qn.Progress] = []
     task = qn.Task(plan_of(source_uri, db_uri))
     task.run(progress=seen.append)
-    assert [item.stage for item in seen] == ["connect", "read", "write", "commit", "read", "done"]
+    stages = [stage for stage, _ in itertools.groupby(item.stage for item in seen)]  # a slow one is told several times
+    assert stages == ["connect", "read", "write", "commit", "read", "done"]
     assert seen[-1].rows == 3 and seen[-1].bytes > 0 and seen[-1].seconds > 0
 
     def refuse(progress: qn.Progress) -> None:
