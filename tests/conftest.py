@@ -1,4 +1,8 @@
-"""Fixtures shared by all Python tests: one private PostgreSQL server a session, and fresh SQLite files."""
+"""Fixtures shared by all Python tests: one private PostgreSQL server a session, and fresh SQLite files.
+
+`make test` runs the tests in several processes side by side, each file in one of them (pytest-xdist). Each process is a
+session of its own, with its own server; a test that cannot stand others beside it is marked `alone`.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +15,30 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "scripts"))
+sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "tests" / "sandbox")]
 
 # Whoever runs the tests in the background of a shell has SIGINT ignored, and so would every program that they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-from postgres_server import PostgresServer  # noqa: E402  (found through the path set above)
+from attempts_table import pytest_terminal_summary  # noqa: E402, F401  (both found through the path set above)
+
+from postgres_server import PostgresServer  # noqa: E402
+
+# Files that take long: they begin first, so that no process has one left at the end while the others have none.
+LONG = (
+    "tests/python/test_packaging.py",
+    "tests/sandbox/test_attempts.py",
+    "tests/python/test_task.py",
+    "tests/python/test_documents.py",
+    "tests/cli/test_bundle.py",
+    "sdk/python/tests/test_memory.py",
+)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if hasattr(config, "workerinput"):  # one of several processes
+        ranks = {name: rank for rank, name in enumerate(LONG)}
+        items.sort(key=lambda item: ranks.get(item.path.relative_to(ROOT).as_posix(), len(LONG)))
 
 
 @pytest.fixture(scope="session")

@@ -88,6 +88,14 @@ def load() -> list[Attempt]:
     return found
 
 
+def of_server(shared: dict[str, str]) -> bool:
+    """Whether a server of PostgreSQL made that piece of shared memory, and still runs."""
+    try:
+        return Path(f"/proc/{shared['cpid']}/comm").read_text() == "postgres\n" if "cpid" in shared else False
+    except FileNotFoundError:
+        return False
+
+
 class Surroundings:
     """What attempts go for, and how it is seen from the outside that they did not get it."""
 
@@ -157,11 +165,15 @@ class Surroundings:
 
     @staticmethod
     def _left(kind: str) -> set[str]:
-        """Objects of System V that a run may have made: those of the users that runs can be. Keys and ids."""
+        """Objects of System V that a run may have made: those of the users that runs can be. Keys and ids.
+
+        Not those of a database server, started meanwhile for other tests: its process is there, while no run is.
+        """
         head, *lines = Path(f"/proc/sysvipc/{kind}").read_text().splitlines()
-        owner = head.split().index("cuid")
+        names = head.split()
         users = {"0", "65534", str(os.getuid())}
-        return {" ".join(fields[:2]) for line in lines if (fields := line.split())[owner] in users}
+        found = [dict(zip(names, line.split(), strict=True)) for line in lines]
+        return {f"{one['key']} {one[names[1]]}" for one in found if one["cuid"] in users and not of_server(one)}
 
     def _mark(self, folder: str) -> Path:
         return Path(folder) / self.marker

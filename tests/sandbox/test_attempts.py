@@ -14,12 +14,12 @@ import time
 from typing import Any
 
 import pytest
+from attempts_table import note
 from sandbox_attempts import RAW, Attempt, Surroundings, load
 
 import qanat as qn
 
 ATTEMPTS = load()
-Table = dict[tuple[str, str, str], dict[str, str]]
 SLACK = 5.0  # seconds beside the time limit that a run may take on a busy machine, its interpreter being warm
 OUTPUT = {"got": "Utf8?"}
 WITNESS = """
@@ -102,7 +102,6 @@ def test_attempt(
     tier: str,
     surroundings: Surroundings,
     witness: qn.Processor,
-    table: Table,
     monkeypatch: pytest.MonkeyPatch,
     request: pytest.FixtureRequest,
 ) -> None:
@@ -128,7 +127,7 @@ def test_attempt(
     assert re.search(attempt.kernel, outcome), outcome
     monkeypatch.delenv("QANAT_TEST_LANGUAGE_RULES")
     check_witness(witness, tier)
-    table.setdefault((str(attempt), rule, attempt.layer), {})[tier] = outcome
+    note(request, (str(attempt), rule, attempt.layer), tier, outcome)
 
 
 # ---- the surface: every system call that a run can make ----

@@ -19,6 +19,7 @@ def spent() -> float:
     return sum(one.ru_utime + one.ru_stime for one in used)
 
 
+@pytest.mark.alone
 @pytest.mark.trace("B1")
 def test_a_process_of_its_own_costs_less_than_twice(opener: Callable[..., qn.ConnectorHandle]) -> None:
     def take(mode: str, batches: int) -> float:
