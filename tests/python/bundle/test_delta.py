@@ -90,7 +90,7 @@ def test_each_version_that_touched_the_pack_is_a_version_of_the_table(empty: qn.
     ticks = [(time - EPOCH) // datetime.timedelta(milliseconds=1) for time in times]  # as fine as Delta's clock
     for time, tick in zip(times, ticks, strict=True):
         at.load_as_version(time)
-        assert at.version() == max(number for number, other in enumerate(ticks) if other <= tick)
+        assert ticks[at.version()] == tick  # of several of one tick Delta takes any
     assert pl.read_delta(str(made.path), version=1).height == 2
     assert pl.scan_delta(str(made.path)).select(pl.col("id").sum()).collect().item() == 3
 
