@@ -53,7 +53,14 @@ class ConnectorHandle(_native.Connector):
     Made by open_connector(). Use it as a context manager, or close() it: its processes end then.
     """
 
-    __slots__ = ("__weakref__",)
+    __slots__ = ("__weakref__", "_forget")
+    _forget: weakref.finalize[..., ConnectorHandle] | None  # lets go of the class that open_connector() was given
+
+    def close(self) -> None:
+        """End its processes. Streams that are open fail afterwards. Closing twice is allowed."""
+        super().close()
+        if self._forget is not None:
+            self._forget()
 
     def discover(self, attached: Iterable[str] = ()) -> list[Location]:
         """The locations that there are. `attached` are those that the caller has: a connector may leave them out."""
@@ -188,8 +195,7 @@ def open_connector(
         if entry is not None:
             _native_connector.forget_object(entry)
         raise
-    if entry is not None:
-        weakref.finalize(handle, _native_connector.forget_object, entry)
+    handle._forget = None if entry is None else weakref.finalize(handle, _native_connector.forget_object, entry)
     return handle
 
 

@@ -606,6 +606,16 @@ def test_a_stream_keeps_its_connector_open() -> None:
     assert _native_connector._objects == before
 
 
+def test_a_closed_connector_is_let_go() -> None:
+    """Where the handle itself lives on, in a global of the module of its class say."""
+    before = dict(_native_connector._objects)
+    handle = qn.open_connector(One(lambda: iter([])))
+    assert _native_connector._objects != before
+    handle.close()
+    assert _native_connector._objects == before
+    handle.close()
+
+
 def test_a_closed_connector_says_so() -> None:
     handle = qn.open_connector(One(lambda: iter([pa.RecordBatch.from_pydict({"n": [1]})] * 2)))
     stream = stream_of(handle, "x")
