@@ -20,9 +20,11 @@ worker=$($venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("platli
 cp build/dev/python/_worker.*.so build/dev/python/qanat-launcher "$worker"
 preload="$(gcc -print-file-name=libasan.so) $(gcc -print-file-name=libubsan.so)"
 LD_PRELOAD="$preload" ASAN_OPTIONS=detect_leaks=0:abort_on_error=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
-    PYTHONMALLOC=malloc $venv/bin/python -m pytest -q tests/python tests/conformance tests/cli \
+    PYTHONMALLOC=malloc $venv/bin/python -m pytest -q --numprocesses auto --maxprocesses 4 --dist loadfile \
+    -m "not alone" tests/python tests/conformance tests/cli \
     --ignore tests/python/test_packaging.py --ignore tests/python/test_leaks.py \
-    --ignore tests/python/bundle/test_leaks.py --ignore tests/python/processor/test_ordinary_user.py \
+    --ignore tests/python/bundle/test_leaks.py --ignore tests/python/bundle/test_fetch_memory.py \
+    --ignore tests/python/processor/test_ordinary_user.py \
     --deselect tests/python/processor/test_many_runs.py::test_runs_in_a_row_leave_nothing_behind \
     --deselect tests/python/connector/test_native.py::test_memory_is_bounded_by_the_batch \
     --deselect tests/python/connector/test_kit.py::test_memory_that_grows_with_the_data_is_told \
