@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "tests" / "sandbox")]
+sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "tests" / "sandbox"), str(ROOT / "tests" / "support")]
 
 # Whoever runs the tests in the background of a shell has SIGINT ignored, and so would every program that they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)

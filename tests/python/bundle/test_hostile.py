@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from child_processes import children
 
 import qanat as qn
 
@@ -79,19 +80,6 @@ IN_DISCOVERY = [
 if "QANAT_TORTURE" not in os.environ:
     IN_DATA = [fault for fault in IN_DATA if fault.mode in QUICK]
     IN_DISCOVERY = [fault for fault in IN_DISCOVERY if fault.mode in QUICK]
-
-
-def children() -> set[int]:
-    """The processes that this one has started and that still run."""
-    found = set()
-    for folder in Path("/proc").iterdir():
-        try:
-            fields = (folder / "stat").read_text().rpartition(")")[2].split()
-            if folder.name.isdigit() and int(fields[1]) == os.getpid() and fields[0] != "Z":
-                found.add(int(folder.name))
-        except (OSError, IndexError, ValueError):
-            continue
-    return found
 
 
 @pytest.fixture

@@ -15,24 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from child_processes import children
 
 import qanat as qn
 
 FOLDER = Path(__file__).resolve().parent
 Opener = Callable[..., qn.ConnectorHandle]
-
-
-def children() -> set[int]:
-    """The processes that this one has started and that still run."""
-    found = set()
-    for folder in Path("/proc").iterdir():
-        try:
-            fields = (folder / "stat").read_text().rpartition(")")[2].split()
-            if folder.name.isdigit() and int(fields[1]) == os.getpid() and fields[0] != "Z":
-                found.add(int(folder.name))
-        except (OSError, IndexError, ValueError):
-            continue
-    return found
 
 
 def open_files() -> int:
