@@ -236,6 +236,30 @@ def test_handler_that_does_not_raise_changes_nothing(db_uri: str) -> None:
     assert seen == [signal.SIGALRM]
 
 
+def test_handler_may_close_the_stream_that_is_being_read(db_uri: str) -> None:
+    """It runs on the thread that reads, in the middle of the read: waiting for the reader would be waiting for itself."""
+    took: list[float] = []
+    with qn.connect(db_uri) as connection:
+        stream = connection.stream(ENDLESS_ROWS[connection.config.db_type], batch_rows=1_000_000)
+
+        def handler(number: int, frame: FrameType | None) -> None:
+            start = time.monotonic()
+            stream.close()
+            took.append(time.monotonic() - start)
+
+        before = signal.signal(signal.SIGALRM, handler)
+        signal.setitimer(signal.ITIMER_REAL, 0.2)
+        try:
+            with pytest.raises((qn.QueryCancelledError, qn.ConnectionClosedError)):
+                for _ in stream:
+                    pass
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+        assert len(took) == 1 and took[0] < 4, "what a cancelled statement is given to end is five seconds"
+        assert connection.execute("select 1 as a").item() == 1
+
+
 # ---- Ctrl-C, in a process of its own ----
 
 CHILD = """
