@@ -237,7 +237,7 @@ def test_handler_that_does_not_raise_changes_nothing(db_uri: str) -> None:
 
 
 def test_handler_may_close_the_stream_that_is_being_read(db_uri: str) -> None:
-    """It runs on the thread that reads, in the middle of the read: waiting for the reader would be waiting for itself."""
+    """It runs on the thread that reads, in the middle of the read: it must not wait for itself."""
     took: list[float] = []
     with qn.connect(db_uri) as connection:
         stream = connection.stream(ENDLESS_ROWS[connection.config.db_type], batch_rows=1_000_000)
